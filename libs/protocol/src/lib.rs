@@ -1,1 +1,25 @@
-//! placeholder
+//! What crosses a wire, and how anyone can check who said it.
+//!
+//! Messages are EIP-712 typed data under a domain that names the community, so a signature never
+//! depends on how the JSON around it is spelled. Households sign the digest with Ed25519, the
+//! operator with secp256k1. [`merkle`] holds the append-only log and its proofs.
+
+mod domain;
+mod keys;
+pub mod merkle;
+mod message;
+mod signed;
+mod topic;
+
+pub use alloy_primitives::{Address, B256, U256, keccak256};
+pub use domain::Domain;
+pub use keys::{HouseholdKey, InvalidKey, KeyText, OperatorKey, public_key_from_hex};
+pub use message::{
+    Ask, Audit, Checkpoint, Clearing, ClockStatus, Delivery, Fill, Header, LateLine, Live, Offer,
+    Order, Quality, Reading, Receipt, Refusal, Side, Statement, Totals, Verdict,
+};
+pub use signed::{Message, Refused, Signature, Signed, Verified};
+pub use topic::{Down, Public, Topic, Up, wildcard_up};
+
+/// Largest message that any party accepts, in bytes.
+pub const MAX_MESSAGE_BYTES: usize = 16 * 1024;

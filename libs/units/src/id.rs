@@ -26,9 +26,7 @@ const MAX_LENGTH: usize = 48;
 
 fn is_valid(text: &str) -> bool {
     (1..=MAX_LENGTH).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
 macro_rules! id {

@@ -68,11 +68,8 @@ impl fmt::Display for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (year, month, day) = civil_from_days(self.0.div_euclid(Self::PER_DAY));
         let quarter = self.0.rem_euclid(Self::PER_DAY);
-        let text = format!(
-            "{year:04}-{month:02}-{day:02}T{:02}:{:02}Z",
-            quarter / 4,
-            quarter % 4 * 15
-        );
+        let text =
+            format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}Z", quarter / 4, quarter % 4 * 15);
         f.pad(&text)
     }
 }

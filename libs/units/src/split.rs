@@ -79,7 +79,8 @@ mod tests {
             if sum == 0 {
                 continue;
             }
-            let total = i64::try_from(next(u64::try_from(sum).expect("positive") + 1)).expect("small");
+            let total =
+                i64::try_from(next(u64::try_from(sum).expect("positive") + 1)).expect("small");
             let shares = split(total, &weights, |i| i);
             assert_eq!(shares.iter().sum::<i64>(), total);
             for (share, weight) in shares.iter().zip(&weights) {

@@ -1,0 +1,382 @@
+//! The messages. Field names are those of the JSON and of the typed data alike.
+//!
+//! Energy is in Wh, power in W (positive = from the grid), prices in nano-currency per Wh, money in
+//! nano-currency, times in Unix milliseconds UTC, slots in quarter-hours since the Unix epoch. What
+//! may be unknown is a list of no or one element: unknown is never zero.
+
+use std::fmt;
+use std::str::FromStr;
+
+use alloy_sol_types::sol;
+use serde::{Deserialize, Serialize};
+
+use crate::signed::Signed;
+
+sol! {
+    /// What a meter showed at the end of a slot; links to the reading before it.
+    #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Reading {
+        /// Metering point.
+        string point;
+        /// Counts up when the key or the meter is exchanged.
+        uint32 epoch;
+        /// Counts up by one with every reading of the epoch, from 1.
+        uint64 seq;
+        /// Digest of the reading before (zero for the first).
+        bytes32 prev;
+        /// The slot whose end this reading belongs to.
+        int64 slot;
+        /// When the registers were read.
+        int64 time_ms;
+        /// `ClockStatus` as text.
+        string clock;
+        /// Cumulative energy from the grid, Wh.
+        uint64 import_wh;
+        /// Cumulative energy to the grid, Wh.
+        uint64 export_wh;
+        /// Cumulative energy of the household's own plant, Wh, when it is metered.
+        uint64[] produced_wh;
+        /// Power at that moment, W.
+        int64[] power_w;
+        /// `Quality` as text.
+        string quality;
+    }
+
+    /// A bid or an ask for one slot. A later sequence replaces an earlier one until the gate.
+    #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Order {
+        string point;
+        int64 slot;
+        /// Strictly increasing per metering point.
+        uint64 seq;
+        /// `Side` as text.
+        string side;
+        int64 quantity_wh;
+        /// Highest price to pay or lowest to accept, nano-currency per Wh.
+        int64 limit;
+        int64 time_ms;
+    }
+
+    /// The household's present power flows, for display; never settled.
+    #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Live {
+        string point;
+        int64 time_ms;
+        /// At the grid connection, W, positive = from the grid.
+        int64[] power_w;
+        /// Production of the household's plant, W, positive = producing.
+        int64[] pv_w;
+        /// Battery, W, positive = charging.
+        int64[] battery_w;
+        /// State of charge in tenths of a percent.
+        int64[] soc_permille;
+        /// Line-to-neutral voltage, mV.
+        int64[] voltage_mv;
+    }
+
+    /// A household asks again for the statements after a slot.
+    #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Ask {
+        string point;
+        int64 after_slot;
+        int64 time_ms;
+    }
+
+    /// A household's verdict on the statement it received.
+    #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Audit {
+        string point;
+        int64 slot;
+        /// Whether signature, inclusion, consistency and its own bill all held.
+        bool verified;
+        /// What did not hold; empty when verified.
+        string reason;
+        /// Digest of the statement judged.
+        bytes32 statement;
+        int64 time_ms;
+    }
+
+    /// The supplier's prices and the gate of a coming slot.
+    #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Offer {
+        int64 slot;
+        /// Orders are accepted before this moment.
+        int64 gate_ms;
+        int64 retail;
+        int64 feed_in;
+        int64 time_ms;
+    }
+
+    /// The promise that every reading up to `seq` is stored for good.
+    #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Receipt {
+        string point;
+        uint32 epoch;
+        /// Highest sequence number without a gap before it (0 = none yet).
+        uint64 seq;
+        /// Digest of that reading.
+        bytes32 head;
+        int64 time_ms;
+    }
+
+    /// Whether an order stands in the book.
+    #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Verdict {
+        string point;
+        int64 slot;
+        uint64 seq;
+        /// Digest of the order.
+        bytes32 order;
+        bool accepted;
+        /// Why not; empty when accepted.
+        string reason;
+        int64 time_ms;
+    }
+
+    /// The result of an auction, for everyone.
+    #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Clearing {
+        int64 slot;
+        /// Merkle root over the sorted digests of the orders in the book.
+        bytes32 orders_root;
+        /// Decides who gets the last Wh of a tie: keccak256(log root ‖ orders root ‖ slot).
+        bytes32 seed;
+        uint32 orders;
+        int64 cleared_wh;
+        /// Uniform price; none without a trade.
+        int64[] price;
+        /// Lowest and highest market-clearing price; none without a trade.
+        int64[] interval;
+        int64 retail;
+        int64 feed_in;
+        /// `lp`, or `merit order: ` and why.
+        string method;
+        int64 time_ms;
+    }
+
+    /// What one order got.
+    #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Fill {
+        string point;
+        int64 slot;
+        uint64 seq;
+        /// Digest of the order.
+        bytes32 order;
+        string side;
+        int64 quantity_wh;
+        int64[] price;
+        int64 time_ms;
+    }
+
+    /// Energy of an earlier slot that became known only now; settled with the supplier.
+    #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct LateLine {
+        int64 slot;
+        int64 import_wh;
+        int64 export_wh;
+        int64 retail;
+        int64 feed_in;
+    }
+
+    /// One household's bill for one slot. Its salted digest is a leaf of the slot's tree.
+    #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Statement {
+        string point;
+        int64 slot;
+        /// Random; keeps the leaf from being guessed.
+        bytes32 salt;
+        /// Whether both edges of the slot were known in time.
+        bool measured;
+        int64 import_wh;
+        int64 export_wh;
+        /// Scheduled by the auction.
+        int64 bought_wh;
+        int64 sold_wh;
+        /// Price of local energy in this slot; none when there was no local trade at all.
+        int64[] price;
+        /// Metered minus scheduled on each leg; positive = short, negative = long.
+        int64 import_deviation_wh;
+        int64 export_deviation_wh;
+        /// Part of each deviation that was netted inside the community.
+        int64 import_local_wh;
+        int64 export_local_wh;
+        LateLine[] late;
+        /// The bill: positive = pays, negative = receives.
+        int64 amount;
+        /// Wh that earn producer rewards.
+        int64 reward_wh;
+        /// All rewards earned so far, in 10^-18 tokens.
+        uint256 reward_total;
+    }
+
+    /// What a slot moved, in energy, money and rewards.
+    #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Totals {
+        /// Metered energy, late energy included.
+        int64 import_wh;
+        int64 export_wh;
+        int64 grid_import_wh;
+        int64 grid_export_wh;
+        /// Export that was used inside the community.
+        int64 local_wh;
+        /// Money into and out of the pool; equal.
+        int64 debit;
+        int64 credit;
+        int64 reward_wh;
+        /// All rewards ever earned by all, in 10^-18 tokens.
+        uint256 reward_total;
+    }
+
+    /// The public face of a settled slot; its digest is a leaf of the community's log.
+    #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Header {
+        int64 slot;
+        /// Position in the log, from 0.
+        uint64 index;
+        /// Root of the log before this header.
+        bytes32 previous_root;
+        bytes32 orders_root;
+        bytes32 readings_root;
+        bytes32 statements_root;
+        uint32 statements;
+        /// Households whose registers were not known in time.
+        uint32 missing;
+        int64 retail;
+        int64 feed_in;
+        int64[] price;
+        int64 scheduled_wh;
+        /// Sums of the short and of the long deviations, and what was netted between them.
+        int64 short_wh;
+        int64 long_wh;
+        int64 matched_wh;
+        Totals totals;
+        int64 time_ms;
+    }
+
+    /// The operator's signature under the log at one size.
+    #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Checkpoint {
+        uint64 size;
+        bytes32 root;
+        int64 slot;
+        int64 time_ms;
+    }
+
+    /// A message that was not accepted, and why.
+    #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Refusal {
+        string point;
+        /// Kind of message, the last part of its topic.
+        string kind;
+        /// Keccak-256 of the refused bytes.
+        bytes32 message;
+        string reason;
+        int64 time_ms;
+    }
+}
+
+/// A statement with everything a household needs to check it on its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Delivery {
+    /// The bill.
+    pub statement: Statement,
+    /// Position of the statement in the slot's tree.
+    pub position: u64,
+    /// Siblings from the statement's leaf to `header.statements_root`.
+    pub path: Vec<alloy_primitives::B256>,
+    /// The slot's header.
+    pub header: Header,
+    /// Siblings from the header's leaf to the checkpoint's root.
+    pub log_path: Vec<alloy_primitives::B256>,
+    /// The signed log that contains the header as its last leaf.
+    pub checkpoint: Signed<Checkpoint>,
+}
+
+macro_rules! word {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum $name {
+            $($(#[$variant_doc])* #[serde(rename = $text)] $variant,)+
+        }
+
+        impl $name {
+            /// The word on the wire.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)+
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = String;
+            fn from_str(text: &str) -> Result<Self, String> {
+                match text {
+                    $($text => Ok(Self::$variant),)+
+                    other => Err(format!("{other:?} is none of: {}", [$($text),+].join(", "))),
+                }
+            }
+        }
+    };
+}
+
+word!(
+    /// Which way an order trades.
+    Side {
+        /// Wants energy.
+        Buy = "buy",
+        /// Offers energy.
+        Sell = "sell",
+    }
+);
+
+word!(
+    /// How far the reader's clock can be trusted (the states of OCMF's time status).
+    ClockStatus {
+        /// Not known to be right.
+        Unsynchronised = "unsynchronised",
+        /// Set by hand or by a device.
+        Informative = "informative",
+        /// Kept right by a time service.
+        Synchronised = "synchronised",
+        /// Relative to the process's start.
+        Relative = "relative",
+    }
+);
+
+word!(
+    /// How a register value came about.
+    Quality {
+        /// Read from the meter at the slot's edge.
+        Measured = "measured",
+        /// Read at the edge, but edges before it were missed.
+        Bridged = "bridged",
+        /// Summed up from power because the meter has no register.
+        Integrated = "integrated",
+    }
+);

@@ -1,0 +1,131 @@
+//! The wire formats as they must stay: golden digests, readable JSON, and what is refused.
+
+use protocol::{
+    Address, B256, Domain, HouseholdKey, MAX_MESSAGE_BYTES, OperatorKey, Order, Reading, Receipt,
+    Refused, Signed, Topic, Up, public_key_from_hex,
+};
+use units::{CommunityId, PointId};
+
+fn domain(name: &str) -> Domain {
+    Domain::new(CommunityId::new(name).expect("valid"))
+}
+
+fn reading() -> Reading {
+    Reading {
+        point: "C001".into(),
+        epoch: 1,
+        seq: 7,
+        prev: B256::repeat_byte(0xab),
+        slot: 1_614_528,
+        time_ms: 1_453_076_100_000,
+        clock: "synchronised".into(),
+        import_wh: 1_234_567,
+        export_wh: 89,
+        produced_wh: vec![],
+        power_w: vec![-350],
+        quality: "measured".into(),
+    }
+}
+
+fn order() -> Order {
+    Order {
+        point: "C001".into(),
+        slot: 1_614_528,
+        seq: 9,
+        side: "sell".into(),
+        quantity_wh: 250,
+        limit: 150_000,
+        time_ms: 1_453_075_000_000,
+    }
+}
+
+#[test]
+fn digests_are_what_any_eip_712_library_computes() {
+    // Computed with eth-account 0.14.0 (`encode_typed_data`), an independent implementation.
+    let street = domain("street");
+    assert_eq!(
+        hex::encode(street.digest(&reading())),
+        include_str!("golden/reading.digest").trim()
+    );
+    assert_eq!(hex::encode(street.digest(&order())), include_str!("golden/order.digest").trim());
+}
+
+#[test]
+fn json_stays_readable_and_stable() {
+    let key = HouseholdKey::from_bytes(&[7; 32]);
+    let signed = Signed::by_household(reading(), &domain("street"), &key);
+    let json = String::from_utf8(signed.to_json()).expect("JSON is text");
+    assert_eq!(json, include_str!("golden/reading.json").trim());
+    assert_eq!(Signed::parse(json.as_bytes()).expect("own output"), signed);
+}
+
+#[test]
+fn a_household_signature_holds_for_one_body_key_and_community_only() {
+    let key = HouseholdKey::from_bytes(&[7; 32]);
+    let street = domain("street");
+    let signed = Signed::by_household(reading(), &street, &key);
+    let public = public_key_from_hex(&key.public_hex()).expect("own key");
+    assert!(signed.clone().verify_household(&street, &public).is_ok());
+
+    let refused = |signed: Signed<Reading>, domain: &Domain, seed: u8| {
+        let public = HouseholdKey::from_bytes(&[seed; 32]).public();
+        assert_eq!(signed.verify_household(domain, &public), Err(Refused::BadSignature));
+    };
+    refused(signed.clone(), &domain("other"), 7);
+    refused(signed.clone(), &street, 8);
+    let mut forged = signed;
+    forged.body.export_wh += 1;
+    refused(forged, &street, 7);
+}
+
+#[test]
+fn an_operator_signature_names_its_address() {
+    let key = OperatorKey::from_bytes(&[3; 32]).expect("in range");
+    let street = domain("street");
+    let receipt = Receipt { point: "C001".into(), epoch: 1, seq: 7, head: B256::ZERO, time_ms: 1 };
+    let signed = Signed::by_operator(receipt, &street, &key);
+    assert!(signed.clone().verify_operator(&street, key.address()).is_ok());
+    assert!(signed.clone().verify_operator(&street, Address::ZERO).is_err());
+    assert!(signed.clone().verify_operator(&domain("other"), key.address()).is_err());
+    let mut forged = signed;
+    forged.body.seq += 1;
+    assert!(forged.verify_operator(&street, key.address()).is_err());
+}
+
+#[test]
+fn nonsense_is_refused_with_its_reason() {
+    let malformed = |text: &str, part: &str| {
+        let error = Signed::<Reading>::parse(text.as_bytes()).expect_err("nonsense");
+        assert!(error.to_string().contains(part), "{error} should name {part}");
+    };
+    malformed("", "malformed");
+    malformed("{}", "missing field");
+    malformed(r#"{"body":{},"sig":"00","x":1}"#, "");
+    let key = HouseholdKey::from_bytes(&[7; 32]);
+    let good = Signed::by_household(reading(), &domain("street"), &key);
+    let text = String::from_utf8(good.to_json()).expect("text");
+    malformed(&text.replace("\"epoch\":1", "\"epoch\":-1"), "invalid value");
+    malformed(&text.replace("\"epoch\":1", "\"epoch\":1,\"extra\":0"), "unknown field");
+    let oversize = Signed::<Reading>::parse(&vec![b' '; MAX_MESSAGE_BYTES + 1]);
+    assert!(matches!(oversize, Err(Refused::Oversize { .. })));
+}
+
+#[test]
+fn topics_round_trip_and_strangers_are_none_of_ours() {
+    let street = CommunityId::new("street").expect("valid");
+    let point = PointId::new("C001").expect("valid");
+    let topic = Topic::Up(point, Up::Reading);
+    assert_eq!(topic.name(&street), "streetwatt/street/C001/up/reading");
+    assert_eq!(Topic::parse(&street, &topic.name(&street)), Some(topic));
+    for strange in [
+        "streetwatt/street/C001/up",
+        "streetwatt/street/C001/up/reading/x",
+        "streetwatt/other/C001/up/reading",
+        "streetwatt/streets/C001/up/reading",
+        "streetwatt/street/C 1/up/reading",
+        "streetwatt/street/C001/up/firmware",
+        "",
+    ] {
+        assert_eq!(Topic::parse(&street, strange), None, "{strange:?}");
+    }
+}
