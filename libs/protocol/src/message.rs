@@ -148,6 +148,8 @@ sol! {
         int64 slot;
         /// Merkle root over the sorted digests of the orders in the book.
         bytes32 orders_root;
+        /// Root of the log when the gate closed.
+        bytes32 log_root;
         /// Decides who gets the last Wh of a tie: keccak256(log root ‖ orders root ‖ slot).
         bytes32 seed;
         uint32 orders;

@@ -1,0 +1,343 @@
+//! The controller's configuration file: TOML, unknown keys refused, every value checked before
+//! anything starts.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clock::ClockConfig;
+use protocol::{Address, public_key_from_hex};
+use serde::Deserialize;
+use units::{BusId, CommunityId, PointId, Slot};
+
+/// What `controller run --config FILE` reads.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Name of the community; part of every signature and topic.
+    pub community: CommunityId,
+    /// Currency of all prices, an ISO 4217 code.
+    #[serde(default = "default_currency")]
+    pub currency: String,
+    /// Where the database, the keys and the embedded chain live.
+    pub data_dir: PathBuf,
+    /// Runs market time faster than the system's clock; only for simulated streets.
+    #[serde(default)]
+    pub clock: Option<ClockConfig>,
+    /// The HTTP API and the web app.
+    #[serde(default)]
+    pub http: HttpConfig,
+    /// The MQTT broker.
+    #[serde(default)]
+    pub broker: BrokerConfig,
+    /// The rounds.
+    #[serde(default)]
+    pub market: MarketConfig,
+    /// The supplier's prices.
+    pub tariff: TariffConfig,
+    /// The low-voltage network, for the operator's page.
+    #[serde(default)]
+    pub feeder: Option<FeederConfig>,
+    /// Where settlements are anchored.
+    #[serde(default)]
+    pub chain: ChainConfig,
+    /// Producer rewards.
+    #[serde(default)]
+    pub rewards: RewardConfig,
+    /// The members.
+    #[serde(default, rename = "household")]
+    pub households: Vec<HouseholdConfig>,
+}
+
+/// `[http]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpConfig {
+    /// Address to listen on; anything but loopback is a deliberate choice.
+    pub bind: SocketAddr,
+}
+
+/// `[broker]`: one in this process, or any MQTT v5 broker.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BrokerConfig {
+    /// Where the broker in the process listens; ignored when `url` is given.
+    pub listen: SocketAddr,
+    /// `mqtt://host:port` of another broker.
+    pub url: Option<String>,
+    /// User name at that broker.
+    pub username: Option<String>,
+    /// File with the password, readable by its owner only.
+    pub password_file: Option<PathBuf>,
+}
+
+/// `[market]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MarketConfig {
+    /// How long before a slot its order gate closes, seconds of market time, 0 to 900.
+    pub gate_lead_s: u32,
+    /// How long after a slot its readings are waited for, seconds of market time, 1 to 604 800.
+    pub metering_deadline_s: u32,
+    /// How long the solver may take, milliseconds of real time, 10 to 60 000.
+    pub solver_deadline_ms: u32,
+    /// Most orders in one book.
+    pub max_orders: usize,
+}
+
+/// `[tariff]`: a file of prices per slot, or two flat prices.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TariffConfig {
+    /// CSV with the columns `t` (quarter-hours since 2016-01-01T00:00Z), `NAME_retail_e5` and
+    /// `NAME_feedin_e5` (10⁻⁵ currency per kWh).
+    pub file: Option<PathBuf>,
+    /// Which tariff of the file.
+    pub name: Option<String>,
+    /// Flat retail price, 10⁻⁵ currency per kWh.
+    pub retail_e5: Option<i64>,
+    /// Flat feed-in price, 10⁻⁵ currency per kWh.
+    pub feed_in_e5: Option<i64>,
+}
+
+/// `[feeder]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeederConfig {
+    /// Folder with buses.csv, lines.csv, transformers.csv and slack.csv.
+    pub dir: PathBuf,
+}
+
+/// `[chain]`: an EVM in this process, or any EVM node.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ChainConfig {
+    /// JSON-RPC address of a node; without it the EVM runs in this process.
+    pub rpc: Option<String>,
+    /// File with the key that pays for transactions; default `data_dir/operator.key`.
+    pub key_file: Option<PathBuf>,
+    /// Settled slots per anchored epoch, 1 to 960.
+    pub anchor_every_slots: u32,
+}
+
+/// `[rewards]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RewardConfig {
+    /// Thousandths of a token per locally used renewable kWh, 0 to 1 000 000.
+    pub millitokens_per_kwh: u64,
+    /// Most tokens that may be earned in one slot by all producers together.
+    pub max_tokens_per_slot: u64,
+}
+
+/// `[[household]]`: one member with its metering point.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HouseholdConfig {
+    /// Metering point.
+    pub point: PointId,
+    /// What the member calls itself; defaults to the point.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Bus of the feeder it is connected to.
+    #[serde(default)]
+    pub bus: Option<BusId>,
+    /// Ed25519 public key of its agent, 64 hexadecimal digits.
+    pub key: String,
+    /// Counts up when the key or the meter is exchanged.
+    #[serde(default = "first_epoch")]
+    pub epoch: u32,
+    /// Account that earns its rewards.
+    pub payout: Address,
+    /// Largest power from the grid, W.
+    pub max_import_w: i64,
+    /// Largest power to the grid, W.
+    pub max_export_w: i64,
+    /// Whether what it feeds in is renewable and earns rewards.
+    #[serde(default)]
+    pub renewable: bool,
+    /// `household` or `business`.
+    #[serde(default = "default_kind")]
+    pub kind: String,
+    /// Devices for the pages: `pv`, `battery`, `heat_pump`, `ev`.
+    #[serde(default)]
+    pub devices: Vec<String>,
+}
+
+fn default_currency() -> String {
+    "EUR".to_owned()
+}
+
+fn default_kind() -> String {
+    "household".to_owned()
+}
+
+const fn first_epoch() -> u32 {
+    1
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self { bind: SocketAddr::from(([127, 0, 0, 1], 8080)) }
+    }
+}
+
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 1883));
+        Self { listen, url: None, username: None, password_file: None }
+    }
+}
+
+impl Default for MarketConfig {
+    fn default() -> Self {
+        Self {
+            gate_lead_s: 120,
+            metering_deadline_s: 900,
+            solver_deadline_ms: 5_000,
+            max_orders: 100_000,
+        }
+    }
+}
+
+impl Default for ChainConfig {
+    fn default() -> Self {
+        Self { rpc: None, key_file: None, anchor_every_slots: 4 }
+    }
+}
+
+impl Default for RewardConfig {
+    fn default() -> Self {
+        Self { millitokens_per_kwh: 1_000, max_tokens_per_slot: 100 }
+    }
+}
+
+/// Why a configuration is not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigFault {
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The file is no valid TOML of this form.
+    #[error("{}: {source}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Line, column and reason.
+        source: Box<toml::de::Error>,
+    },
+    /// A value is out of its range or contradicts another.
+    #[error("{}: {what}: {why}", path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// Which value.
+        what: String,
+        /// Why it cannot be, and what could.
+        why: String,
+    },
+}
+
+impl Config {
+    /// Reads and checks a file; relative paths in it count from its folder.
+    ///
+    /// # Errors
+    /// [`ConfigFault`] names the file, the place and the reason.
+    pub fn load(path: &Path) -> Result<Self, ConfigFault> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigFault::Read { path: path.to_owned(), source })?;
+        let mut config: Self = toml::from_str(&text).map_err(|source| ConfigFault::Syntax {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
+        config.anchor_paths(path.parent().unwrap_or(Path::new(".")));
+        match config.check() {
+            Ok(()) => Ok(config),
+            Err((what, why)) => Err(ConfigFault::Value { path: path.to_owned(), what, why }),
+        }
+    }
+
+    fn anchor_paths(&mut self, base: &Path) {
+        let paths = [
+            Some(&mut self.data_dir),
+            self.tariff.file.as_mut(),
+            self.feeder.as_mut().map(|feeder| &mut feeder.dir),
+            self.chain.key_file.as_mut(),
+            self.broker.password_file.as_mut(),
+        ];
+        for path in paths.into_iter().flatten() {
+            *path = base.join(&*path);
+        }
+    }
+
+    fn check(&self) -> Result<(), (String, String)> {
+        let ranges = [
+            ("market.gate_lead_s", u64::from(self.market.gate_lead_s), 0, 900),
+            ("market.metering_deadline_s", u64::from(self.market.metering_deadline_s), 1, 604_800),
+            ("market.solver_deadline_ms", u64::from(self.market.solver_deadline_ms), 10, 60_000),
+            ("chain.anchor_every_slots", u64::from(self.chain.anchor_every_slots), 1, 960),
+            ("rewards.millitokens_per_kwh", self.rewards.millitokens_per_kwh, 0, 1_000_000),
+            ("rewards.max_tokens_per_slot", self.rewards.max_tokens_per_slot, 0, 1_000_000_000),
+        ];
+        for (what, value, low, high) in ranges {
+            if !(low..=high).contains(&value) {
+                let why = format!("{value} is not between {low} and {high}");
+                return Err((what.to_owned(), why));
+            }
+        }
+        let (file, flat) = (self.tariff.file.is_some(), self.tariff.retail_e5.is_some());
+        if file == flat || flat != self.tariff.feed_in_e5.is_some() {
+            let why = "give either `file` and `name`, or `retail_e5` and `feed_in_e5`";
+            return Err(("tariff".to_owned(), why.to_owned()));
+        }
+        self.check_households()
+    }
+
+    fn check_households(&self) -> Result<(), (String, String)> {
+        let (mut points, mut keys) = (BTreeSet::new(), BTreeSet::new());
+        for household in &self.households {
+            let what = format!("household {}", household.point);
+            let fail = |why: String| Err((what.clone(), why));
+            if !points.insert(&household.point) {
+                return fail("the metering point is enrolled twice".to_owned());
+            }
+            match public_key_from_hex(&household.key) {
+                Err(error) => return fail(format!("key: {error}")),
+                Ok(key) if !keys.insert(key.to_bytes()) => {
+                    return fail("the key is enrolled for another metering point too".to_owned());
+                }
+                Ok(_) => {}
+            }
+            if household.payout == Address::ZERO {
+                return fail("payout must be an account, not the zero address".to_owned());
+            }
+            let powers = [household.max_import_w, household.max_export_w];
+            if powers.iter().any(|power| !(0..=10_000_000).contains(power)) {
+                return fail("max_import_w and max_export_w are 0 to 10 000 000 W".to_owned());
+            }
+            if !["household", "business"].contains(&household.kind.as_str()) {
+                return fail("kind is `household` or `business`".to_owned());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl MarketConfig {
+    /// The moment at which the order gate of a slot closes, Unix milliseconds.
+    #[must_use]
+    pub fn gate_ms(&self, slot: Slot) -> i64 {
+        slot.start_ms() - i64::from(self.gate_lead_s) * 1_000
+    }
+
+    /// The moment until which a slot's readings are waited for, Unix milliseconds.
+    #[must_use]
+    pub fn deadline_ms(&self, slot: Slot) -> i64 {
+        slot.end_ms() + i64::from(self.metering_deadline_s) * 1_000
+    }
+}
