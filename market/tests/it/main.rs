@@ -1,0 +1,12 @@
+//! Tests of the market through its public functions.
+
+mod auction;
+mod book;
+mod faults;
+mod ledger;
+mod reference;
+mod rewards;
+mod settlement;
+#[cfg(feature = "serde")]
+mod snapshot;
+mod street;
