@@ -153,7 +153,8 @@ pub enum LedgerFault {
     },
 }
 
-/// Writes a settlement as transfers: at most five lines per household and one per late line.
+/// Writes a settlement as transfers: at most four per bill, one per late line and two with
+/// the supplier.
 ///
 /// The settlement is checked before, and the balances after: the pool is empty, the supplier has
 /// its amount and every household has paid its bill.

@@ -15,18 +15,21 @@
 //! trade at equal limits, too, and is too small to pay for any trade at a loss.
 
 use good_lp::{
-    Expression, ProblemVariables, Solution, SolutionStatus, SolverModel, Variable, microlp,
-    variable,
+    Expression, ProblemVariables, Solution, SolutionStatus, SolverModel, Variable, WithTimeLimit,
+    microlp, variable,
 };
 use units::Price;
 
 use crate::level::{Level, Levels};
 use crate::{Book, Terms};
 
-/// Most columns that are given to the solver.
-///
-/// Its time grows with the square of the columns; this many stay within seconds.
-const MAX_COLUMNS: usize = 40_000;
+/// Most columns that are given to the solver: more price levels than any tariff has ticks between
+/// feed-in and retail on both sides together.
+const MAX_COLUMNS: usize = 100_000;
+
+/// When the solver is stopped, in seconds: no answer takes nearly as long, unless the simplex
+/// method cycles. What is decided does not depend on it, only whether the solver is asked in vain.
+const STOP_AFTER_S: f64 = 30.0;
 
 /// Why there is no proposal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -71,9 +74,9 @@ pub struct Proposal {
 
 /// Maximises welfare with the linear program of this module.
 ///
-/// Takes milliseconds for a street and seconds for a hundred thousand orders; run it off the
-/// thread that keeps time, and give [`clear`](crate::clear) [`LpFault::Late`] instead when it is
-/// not back at the deadline.
+/// Takes a millisecond for a street and a second at most for a hundred thousand orders; run it off
+/// the thread that keeps time, and give [`clear`](crate::clear) [`LpFault::Late`] instead when it
+/// is not back at the deadline.
 ///
 /// # Errors
 /// [`LpFault`] when the solver fails or the program is too large for it.
@@ -104,6 +107,7 @@ pub fn propose(book: &Book) -> Result<Proposal, LpFault> {
     let solution = problem
         .maximise(welfare)
         .using(microlp)
+        .with_time_limit(STOP_AFTER_S)
         .with(balance.eq(0.0))
         .solve()
         .map_err(|fault| LpFault::Solver { detail: fault.to_string() })?;

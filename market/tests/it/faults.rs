@@ -6,7 +6,7 @@ use market::{
 };
 use proptest::prelude::*;
 
-use crate::street::{Draw, draws, e5, point, wh, wide_book};
+use crate::street::{Draw, book_of, draws, e5, point, terms, wh, wide_book};
 
 const BUY: Side = Side::Buy;
 const SELL: Side = Side::Sell;
@@ -80,6 +80,19 @@ fn each_wrong_proposal_is_refused_for_its_reason() {
         assert_eq!(clearing.method, Method::MeritOrder(Fallback::NoAnswer(fault)));
         assert_eq!(Clearing { method: expected.method.clone(), ..clearing }, expected);
     }
+}
+
+#[test]
+fn a_program_beyond_the_solver_clears_by_merit_order() {
+    let limits = |i: i64| if i % 2 == 0 { (BUY, i) } else { (SELL, -i) };
+    let draws: Vec<Draw> =
+        (0..100_001).map(limits).map(|(side, limit)| draw(side, 1, limit)).collect();
+    let book = book_of(terms(200_000, -200_000), &draws);
+    let too_large = LpFault::TooLarge { columns: 100_001 };
+    assert_eq!(propose(&book), Err(too_large.clone()));
+    let clearing = clear(&book, Some(propose(&book)));
+    assert_eq!(clearing.method, Method::MeritOrder(Fallback::NoAnswer(too_large)));
+    assert_eq!(clearing.cleared, wh(50_000));
 }
 
 #[test]
