@@ -1,1 +1,3 @@
-//! placeholder
+//! A simulated street with real interfaces.
+
+pub mod scenario;

@@ -1,1 +1,3 @@
+//! The simulated street, as a program.
+
 fn main() {}

@@ -1,0 +1,4 @@
+//! The simulated street from outside.
+
+mod scenario;
+mod small;
