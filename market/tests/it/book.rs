@@ -43,6 +43,18 @@ fn orders_outside_the_rules_are_refused_with_the_rule() {
 }
 
 #[test]
+fn a_household_does_not_trade_with_itself_from_either_side() {
+    let mut book = small_book();
+    book.place(order("A", Side::Sell, 10, 250)).expect("valid");
+    for limit in [250, 251, 300] {
+        let refusal = Refusal::CrossesOwn { limit: e5(limit), side: Side::Sell, own: e5(250) };
+        assert_eq!(book.place(order("A", Side::Buy, 1, limit)), Err(refusal));
+    }
+    assert_eq!(book.place(order("A", Side::Buy, 1, 249)), Ok(None));
+    assert_eq!(book.place(order("B", Side::Buy, 1, 300)), Ok(None), "others may");
+}
+
+#[test]
 fn a_later_order_replaces_the_earlier_one_of_its_side() {
     let mut book = small_book();
     let (first, second) = (order("A", Side::Buy, 10, 200), order("A", Side::Buy, 20, 150));

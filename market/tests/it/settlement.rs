@@ -229,9 +229,14 @@ fn a_household_refuses_figures_that_cannot_be_right() {
         check(with_share(local), basis, share);
     }
     check(Own { export_local: wh(1), ..own }, basis, share);
+    // A whole share is exact: not a Wh more or less.
+    let whole = settlement.bill(&point("A")).expect("A takes part").own();
+    assert!(charge(&whole, &basis, &[]).is_ok());
+    check(Own { import_local: wh(199), ..whole }, basis, share);
     // Less is long in the street than this household alone has.
     let short_of = Basis { short: wh(50), long: wh(50), matched: wh(50), ..basis };
     check(own, short_of, share);
+    check(with_share(100), short_of, share);
     let matching = |fault: &BillFault| matches!(fault, BillFault::WrongMatch { .. });
     check(own, Basis { matched: wh(249), ..basis }, matching);
     check(own, Basis { terms: terms(100, 300), price: None, ..basis }, matching);
@@ -243,6 +248,32 @@ fn a_household_refuses_figures_that_cannot_be_right() {
     let bounds = |fault: &BillFault| matches!(fault, BillFault::OutOfBounds { .. });
     check(Own { import: wh(-1), ..own }, basis, bounds);
     check(Own { sold: wh(10_000_000_001), ..own }, basis, bounds);
+}
+
+#[test]
+fn sums_that_agree_with_each_other_must_agree_with_the_bills() {
+    let not_conserved = |settlement: &Settlement, sum: &str| {
+        let fault = settlement.check().expect_err("tampered");
+        let named = matches!(fault, SettlementFault::NotConserved { what, .. } if what == sum);
+        assert!(named, "{fault}");
+    };
+    // More rewards than energy that neighbours used.
+    let mut settlement = settled_example();
+    settlement.bills[2].eligible += wh(10);
+    settlement.totals.eligible += wh(10);
+    not_conserved(&settlement, "rewards are for local energy");
+    // As much more in as out, where both have the same price.
+    let street = [metered("A", 100, 0), metered("B", 0, 40)];
+    let mut settlement =
+        settle(&clearing(None, &[]), terms(100, 100), &street, &[]).expect("sound");
+    let money = wh(7) * e5(100);
+    settlement.basis.short += wh(7);
+    settlement.basis.long += wh(7);
+    settlement.totals.supplied += wh(7);
+    settlement.totals.taken += wh(7);
+    settlement.totals.retail += money;
+    settlement.totals.feed_in += money;
+    not_conserved(&settlement, "the short legs add up");
 }
 
 #[test]
