@@ -78,6 +78,19 @@ pub enum ChainError {
         /// The account's next nonce.
         next: u64,
     },
+    /// Somebody else wrote this epoch: a second instance runs with the operator's key, or a backup was restored.
+    #[error(
+        "epoch {seq} is anchored with header {anchored}, not with ours ({ours}): stop every other instance that \
+         uses the operator's key and compare the settlement logs"
+    )]
+    OtherHeader {
+        /// Number of the epoch.
+        seq: u64,
+        /// Hash of the header on the chain.
+        anchored: alloy_primitives::B256,
+        /// Hash of the header that was to be there.
+        ours: alloy_primitives::B256,
+    },
     /// Configuration of a back end that cannot work.
     #[error("chain configuration: {0}")]
     Config(String),

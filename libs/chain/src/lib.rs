@@ -38,7 +38,7 @@ pub use outbox::{Action, Effect, Observation, OutboxRules, TxFailure, TxState};
 pub use revert::Revert;
 pub use rewards::{RewardsError, RewardsTree, reward_leaf, verify_reward};
 pub use rpc::{RpcChain, RpcConfig};
-pub use sender::{Broadcast, broadcast, estimate, prepare, status};
+pub use sender::{Broadcast, broadcast, estimate, observe, prepare, status};
 pub use transaction::{SignedTx, TxDecodeError, TxRequest};
 pub use types::{At, Call, Fees, Log, LogFilter, Receipt};
 pub use wallet::{Wallet, WalletError};

@@ -6,6 +6,7 @@
 use alloy_primitives::B256;
 
 use crate::error::{ChainError, TxRejection};
+use crate::outbox::{Effect, Observation};
 use crate::transaction::{SignedTx, TxRequest};
 use crate::types::{Call, Fees, Receipt};
 use crate::{Chain, Wallet};
@@ -63,6 +64,30 @@ pub async fn broadcast(chain: &dyn Chain, tx: &SignedTx) -> Result<Broadcast, Ch
         },
         Err(error) => Err(error),
     }
+}
+
+/// Looks at the chain for [`crate::TxState::next`]. `variants` are all signed versions of one transaction (same nonce,
+/// different fees), at least one; `effect` is what the caller read from the contract, before this call.
+///
+/// # Errors
+/// [`ChainError`] when the chain is away.
+///
+/// # Panics
+/// Without any variant.
+pub async fn observe(
+    chain: &dyn Chain,
+    variants: &[SignedTx],
+    effect: Effect,
+) -> Result<Observation, ChainError> {
+    let newest = variants.last().expect("a transaction in the outbox has at least one variant");
+    let nonce_used = chain.nonce(newest.from).await? > newest.nonce;
+    let mut reverted = false;
+    if nonce_used && effect == Effect::Absent {
+        for variant in variants {
+            reverted |= chain.receipt(variant.hash).await?.is_some_and(|found| !found.success);
+        }
+    }
+    Ok(Observation { effect, nonce_used, reverted, market: chain.fees().await? })
 }
 
 /// What the node knows of a transaction. A hint only: whether an anchor or a claim happened is read from the contract,

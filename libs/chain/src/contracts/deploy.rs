@@ -140,9 +140,16 @@ impl DeployPlan {
         let chain_id = chain.chain_id().await?;
         let (mut waited_for, mut waited) = (None, 0);
         loop {
-            let step = match self.progress(chain).await? {
-                DeployProgress::Complete(deployment) => return Ok(deployment),
-                DeployProgress::Next(step) => step,
+            let step = match self.progress(chain).await {
+                Ok(DeployProgress::Complete(deployment)) => return Ok(deployment),
+                Ok(DeployProgress::Next(step)) => step,
+                // Behind a load balancer, one node may know the nonce before another knows the code.
+                Err(ChainError::DeployConflict { .. }) if waited < checks => {
+                    waited += 1;
+                    tokio::time::sleep(pause).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
             };
             if waited_for == Some(step.nonce) {
                 waited += 1;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::abi::{IAnchor, IGridToken, IOperated, IRegistry, IRewards};
 use super::header::EpochHeader;
 use super::{artifact, community_hash};
+use crate::outbox::Effect;
 use crate::types::{At, Call, LogFilter};
 use crate::{Chain, ChainError};
 
@@ -168,6 +169,55 @@ impl Deployment {
         let amount =
             read(chain, what, self.rewards, &IRewards::claimedCall { account }, at).await?;
         u128::try_from(amount).map_err(|_| wrong(what, self.rewards, "beyond 128 bits".into()))
+    }
+
+    /// Whether `header` is anchored, for the outbox. With `finality` = [`At::Latest`] the newest block counts as final.
+    ///
+    /// # Errors
+    /// [`ChainError::OtherHeader`] when the epoch was written with another content.
+    pub async fn submit_effect(
+        &self,
+        chain: &dyn Chain,
+        header: &EpochHeader,
+        finality: At,
+    ) -> Result<Effect, ChainError> {
+        let ours = header.hash();
+        let Some(epoch) = self.epoch(chain, header.seq, At::Latest).await? else {
+            return Ok(Effect::Absent);
+        };
+        if epoch.header_hash != ours {
+            let (seq, anchored) = (header.seq, epoch.header_hash);
+            return Err(ChainError::OtherHeader { seq, anchored, ours });
+        }
+        let is_final = match self.epoch(chain, header.seq, finality).await {
+            Ok(found) => found.is_some_and(|epoch| epoch.header_hash == ours),
+            // The contract itself is newer than the last final block.
+            Err(ChainError::WrongContract { .. }) => false,
+            Err(error) => return Err(error),
+        };
+        Ok(if is_final { Effect::Final } else { Effect::Latest })
+    }
+
+    /// Whether `account` was paid at least `cumulative`, for the outbox.
+    ///
+    /// # Errors
+    /// As every read.
+    pub async fn claim_effect(
+        &self,
+        chain: &dyn Chain,
+        account: Address,
+        cumulative: u128,
+        finality: At,
+    ) -> Result<Effect, ChainError> {
+        if self.claimed(chain, account, At::Latest).await? < cumulative {
+            return Ok(Effect::Absent);
+        }
+        let is_final = match self.claimed(chain, account, finality).await {
+            Ok(paid) => paid >= cumulative,
+            Err(ChainError::WrongContract { .. }) => false,
+            Err(error) => return Err(error),
+        };
+        Ok(if is_final { Effect::Final } else { Effect::Latest })
     }
 
     /// Tokens that `account` holds, in the smallest unit.

@@ -7,7 +7,7 @@ use alloy_primitives::{B256, Bytes, U256};
 use serde_json::{Map, Value, json};
 
 use super::world::{Block, Mined};
-use super::{BASE_FEE, BLOCK_GAS_LIMIT, EmbeddedChain, execute};
+use super::{BASE_FEE, BLOCK_GAS_LIMIT, CALL_GAS_LIMIT, EmbeddedChain, execute};
 use crate::error::{TxRejection, shorten};
 use crate::hexnum::{data, quantity, read_address, read_b256, read_bytes, read_u64, read_u256};
 use crate::types::{Call, Log, LogFilter};
@@ -236,7 +236,7 @@ fn read_call(value: &Value) -> Result<(Call, u64), String> {
         data: payload.map(read_bytes).transpose()?.unwrap_or_default(),
         value: present("value").map(read_u256).transpose()?.unwrap_or_default(),
     };
-    let gas = present("gas").map(read_u64).transpose()?.unwrap_or(BLOCK_GAS_LIMIT);
+    let gas = present("gas").map(read_u64).transpose()?.unwrap_or(CALL_GAS_LIMIT);
     Ok((call, gas))
 }
 

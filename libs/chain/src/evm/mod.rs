@@ -28,6 +28,8 @@ pub const DEFAULT_CHAIN_ID: u64 = 31_337;
 pub const BASE_FEE: u64 = 1_000_000_000;
 /// Gas limit of a block and thus of a transaction.
 pub const BLOCK_GAS_LIMIT: u64 = 30_000_000;
+/// Most gas of a call or an estimate: questions are free, so they are kept shorter than transactions.
+pub const CALL_GAS_LIMIT: u64 = 10_000_000;
 /// Newest blocks, with their receipts and events, that are kept. Older ones are forgotten; contract state never is.
 pub const KEPT_BLOCKS: u64 = 1024;
 
@@ -200,7 +202,7 @@ impl Chain for EmbeddedChain {
 
     /// Every block is final here, so all of `at` see the newest.
     fn call_at(&self, call: Call, _at: At) -> Reply<'_, Bytes> {
-        self.run(move |chain| execute::call(&chain.world(), &call, BLOCK_GAS_LIMIT))
+        self.run(move |chain| execute::call(&chain.world(), &call, CALL_GAS_LIMIT))
     }
 
     fn estimate_gas(&self, call: Call) -> Reply<'_, u64> {
