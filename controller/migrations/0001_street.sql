@@ -158,7 +158,8 @@ CREATE TABLE refusal_count (
     count INTEGER NOT NULL
 ) STRICT;
 
--- The durable way to the chain. `queued` → `prepared` (signed, nonce taken) → `sent` → `final`.
+-- The durable way to the chain: `queued` → `prepared` (signed, nonce taken) → `sent` → `included` →
+-- `final`, or `failed` and then queued again. The signed bytes are written before they are sent.
 CREATE TABLE anchor (
     seq INTEGER PRIMARY KEY,
     from_slot INTEGER NOT NULL,
@@ -166,14 +167,38 @@ CREATE TABLE anchor (
     log_size INTEGER NOT NULL,
     log_root BLOB NOT NULL,
     rewards_root BLOB NOT NULL,
-    -- chain header as JSON.
+    -- The epoch as the desk closed it, JSON.
     header TEXT NOT NULL,
     -- {account: cumulative} of the rewards tree as JSON.
     rewards TEXT NOT NULL,
+    -- The header as it is submitted, JSON, and its hash on the chain.
+    epoch_header TEXT,
+    header_hash BLOB,
     state TEXT NOT NULL,
     nonce INTEGER,
     raw BLOB,
     tx_hash BLOB,
+    -- Where the outbox's rules stand, JSON.
+    progress TEXT,
+    block INTEGER,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    error TEXT,
+    queued_ms INTEGER NOT NULL,
+    final_ms INTEGER
+) STRICT;
+
+-- Reward claims that the operator sends on behalf of a producer; they always pay the account.
+CREATE TABLE claim (
+    seq INTEGER PRIMARY KEY,
+    account TEXT NOT NULL,
+    -- 10^-18 tokens since the beginning, decimal.
+    cumulative TEXT NOT NULL,
+    anchor_seq INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    nonce INTEGER,
+    raw BLOB,
+    tx_hash BLOB,
+    progress TEXT,
     block INTEGER,
     attempts INTEGER NOT NULL DEFAULT 0,
     error TEXT,

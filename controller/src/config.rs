@@ -114,6 +114,11 @@ pub struct FeederConfig {
 pub struct ChainConfig {
     /// JSON-RPC address of a node; without it the EVM runs in this process.
     pub rpc: Option<String>,
+    /// EIP-155 id that the chain must have.
+    pub chain_id: u64,
+    /// Which block counts as final: `latest`, `safe` or `finalized`; by default the latest of the
+    /// EVM in this process and the finalized of a node.
+    pub finality: Option<String>,
     /// File with the key that pays for transactions; default `data_dir/operator.key`.
     pub key_file: Option<PathBuf>,
     /// Settled slots per anchored epoch, 1 to 960.
@@ -202,7 +207,13 @@ impl Default for MarketConfig {
 
 impl Default for ChainConfig {
     fn default() -> Self {
-        Self { rpc: None, key_file: None, anchor_every_slots: 4 }
+        Self {
+            rpc: None,
+            chain_id: 31_337,
+            finality: None,
+            key_file: None,
+            anchor_every_slots: 4,
+        }
     }
 }
 
@@ -294,6 +305,12 @@ impl Config {
         if file == flat || flat != self.tariff.feed_in_e5.is_some() {
             let why = "give either `file` and `name`, or `retail_e5` and `feed_in_e5`";
             return Err(("tariff".to_owned(), why.to_owned()));
+        }
+        if let Some(finality) = &self.chain.finality
+            && !["latest", "safe", "finalized"].contains(&finality.as_str())
+        {
+            let why = format!("{finality:?} is not latest, safe or finalized");
+            return Err(("chain.finality".to_owned(), why));
         }
         self.check_households()
     }

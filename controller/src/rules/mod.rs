@@ -3,6 +3,8 @@
 
 mod draw;
 mod metering;
+mod settling;
 
 pub use draw::{digests_root, rank, salt, seed};
 pub use metering::{Metering, Registers, Span, meter};
+pub use settling::{Member, Outcome, Place, SettlingFault, SlotBasis, settle_slot};

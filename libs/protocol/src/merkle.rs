@@ -101,6 +101,17 @@ pub struct Frontier {
 }
 
 impl Frontier {
+    /// The log before its last leaf, from that leaf's index and inclusion path: the siblings of the
+    /// last leaf are the complete subtrees to its left. `None` when the path cannot be one.
+    ///
+    /// This is how a witness joins a log that is older than itself.
+    #[must_use]
+    pub fn before_last(index: u64, path: &[B256]) -> Option<Self> {
+        let peaks: Vec<B256> = path.iter().rev().copied().collect();
+        let expected = usize::try_from(index.count_ones()).ok()?;
+        (peaks.len() == expected).then_some(Self { size: index, peaks })
+    }
+
     /// Number of leaves.
     #[must_use]
     pub const fn size(&self) -> u64 {
@@ -168,7 +179,12 @@ mod tests {
         let mut frontier = Frontier::default();
         assert_eq!(frontier.root(), B256::ZERO);
         for (index, &leaf) in all.iter().enumerate() {
+            let before = frontier.clone();
             let path = frontier.append(leaf);
+            assert_eq!(Frontier::before_last(index as u64, &path), Some(before));
+            let mut longer = path.clone();
+            longer.push(B256::ZERO);
+            assert_eq!(Frontier::before_last(index as u64, &longer), None);
             assert_eq!(frontier.root(), root(&all[..=index]));
             assert_eq!(path, super::path(&all[..=index], index));
         }

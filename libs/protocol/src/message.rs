@@ -184,7 +184,9 @@ sol! {
     #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     struct LateLine {
+        /// The slot in which the span ends, and how many slots it covers.
         int64 slot;
+        uint32 slots;
         int64 import_wh;
         int64 export_wh;
         int64 retail;
@@ -237,6 +239,8 @@ sol! {
         /// Money into and out of the pool; equal.
         int64 debit;
         int64 credit;
+        /// What the supplier gets from the whole street.
+        int64 supplier;
         int64 reward_wh;
         /// All rewards ever earned by all, in 10^-18 tokens.
         uint256 reward_total;

@@ -1,0 +1,115 @@
+//! One member: who it is, and how far its readings and orders have come.
+
+use std::collections::BTreeMap;
+
+use ed25519_dalek::VerifyingKey;
+use protocol::{Address, B256};
+use units::{BusId, PointId, Slot};
+
+use super::Watermark;
+use crate::rules::{Member, Registers, meter};
+
+/// A member as it was enrolled.
+#[derive(Debug, Clone)]
+pub struct Enrolment {
+    /// Metering point.
+    pub point: PointId,
+    /// What the member calls itself.
+    pub name: String,
+    /// Where it is connected.
+    pub bus: Option<BusId>,
+    /// Its agent's key.
+    pub key: VerifyingKey,
+    /// Epoch of key and meter.
+    pub epoch: u32,
+    /// Account that earns its rewards.
+    pub payout: Address,
+    /// Largest power from the grid, W.
+    pub max_import_w: i64,
+    /// Largest power to the grid, W.
+    pub max_export_w: i64,
+    /// Whether its export earns rewards.
+    pub renewable: bool,
+    /// `household` or `business`.
+    pub kind: String,
+    /// Devices for the pages.
+    pub devices: Vec<String>,
+}
+
+/// A member and its watermarks.
+#[derive(Debug, Clone)]
+pub(super) struct Household {
+    pub(super) enrolment: Enrolment,
+    /// Highest reading without a gap before it; 0 = none.
+    pub(super) reading_seq: u64,
+    /// Its digest.
+    pub(super) reading_head: B256,
+    /// Highest order.
+    pub(super) order_seq: u64,
+    /// Registers up to which everything is settled.
+    pub(super) settled: Option<(Slot, Registers)>,
+    /// Readings that are not settled, by the slot they end.
+    pub(super) edges: BTreeMap<Slot, Registers>,
+    /// Their digests.
+    pub(super) edge_digests: BTreeMap<Slot, B256>,
+    /// Slot of the newest reading, whether it counts or not.
+    pub(super) last_slot: Option<Slot>,
+    /// Time of the newest live message.
+    pub(super) live_ms: i64,
+}
+
+impl Household {
+    pub(super) fn new(enrolment: Enrolment) -> Self {
+        Self {
+            enrolment,
+            reading_seq: 0,
+            reading_head: B256::ZERO,
+            order_seq: 0,
+            settled: None,
+            edges: BTreeMap::new(),
+            edge_digests: BTreeMap::new(),
+            last_slot: None,
+            live_ms: i64::MIN,
+        }
+    }
+
+    /// The newest registers that count.
+    pub(super) fn newest(&self) -> Option<(Slot, Registers)> {
+        self.edges.iter().next_back().map(|(&slot, &registers)| (slot, registers)).or(self.settled)
+    }
+
+    /// Whether a slot's settlement should wait for this household: it was there at the slot's start
+    /// and its reading for the end has not come.
+    pub(super) fn is_awaited(&self, slot: Slot) -> bool {
+        self.newest().is_some_and(|(newest, _)| newest == slot.previous())
+    }
+
+    pub(super) fn member(&self, slot: Slot) -> Member {
+        Member {
+            point: self.enrolment.point.clone(),
+            renewable: self.enrolment.renewable,
+            metering: meter(self.settled, &self.edges, slot),
+        }
+    }
+
+    /// Forgets readings that are settled; returns the digests of those up to `slot`.
+    pub(super) fn release(&mut self, slot: Slot, settled: Option<(Slot, Registers)>) -> Vec<B256> {
+        self.settled = settled;
+        let later = self.edges.split_off(&slot.next());
+        self.edges = later;
+        let later = self.edge_digests.split_off(&slot.next());
+        std::mem::replace(&mut self.edge_digests, later).into_values().collect()
+    }
+
+    pub(super) fn watermark(&self, reward_total: u128) -> Watermark {
+        Watermark {
+            point: self.enrolment.point.clone(),
+            epoch: self.enrolment.epoch,
+            reading_seq: self.reading_seq,
+            reading_head: self.reading_head,
+            order_seq: self.order_seq,
+            settled: self.settled,
+            reward_total,
+        }
+    }
+}

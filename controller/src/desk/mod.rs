@@ -1,0 +1,364 @@
+//! The street's desk: a state machine without clock, network or disk.
+//!
+//! [`Desk::step`] takes the time and what came in, and returns what must be recorded and what must
+//! then be sent. The shell writes the records in one transaction before it sends anything, so a
+//! crash at any moment leaves either all of a step or nothing of it; [`Desk::restore`] goes on from
+//! the records.
+
+mod household;
+mod orders;
+mod readings;
+mod record;
+mod restore;
+mod rounds;
+mod settle;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use market::{Cumulative, LpFault, Policy, Proposal, Terms};
+use protocol::{
+    Address, Ask, Audit, B256, Domain, Down, Live, MAX_MESSAGE_BYTES, Message, OperatorKey,
+    Refusal, Signed, Topic, Up, Verified, keccak256, merkle,
+};
+use units::{Energy, PointId, Slot};
+
+pub use household::Enrolment;
+use household::Household;
+pub use orders::BookOrder;
+pub use record::{
+    AnchorDraft, ClearedRecord, FillRecord, Outgoing, ReadingRecord, Record, RefusalRecord,
+    SettledRecord, StatementRecord, Watermark,
+};
+pub use restore::{RestoreFault, Saved, SavedClearing, SavedHousehold};
+use rounds::Cleared;
+
+use crate::config::MarketConfig;
+use crate::tariff::Tariff;
+
+/// Most slots that one step clears, and settles, when it has to catch up.
+const MAX_SLOTS_PER_STEP: usize = 16;
+/// How far ahead orders are taken.
+const MAX_SLOTS_AHEAD: i64 = 96;
+
+/// What does not change while the desk runs.
+pub struct Setup {
+    /// Signing domain of the community.
+    pub domain: Domain,
+    /// The operator's key.
+    pub key: OperatorKey,
+    /// Keeps statement salts from being guessed.
+    pub salt_secret: [u8; 32],
+    /// The rounds' times and bounds.
+    pub market: MarketConfig,
+    /// The supplier's prices.
+    pub tariff: Tariff,
+    /// How rewards are earned in a slot.
+    pub policy: Policy,
+    /// Settled slots per anchored epoch.
+    pub anchor_every_slots: u32,
+    /// The members.
+    pub enrolments: Vec<Enrolment>,
+}
+
+/// Something that happened outside.
+#[derive(Debug)]
+pub enum Input {
+    /// A message arrived from the broker.
+    Message {
+        /// Its topic.
+        topic: String,
+        /// Its bytes.
+        payload: Vec<u8>,
+    },
+    /// The solver answered, failed or was late.
+    Proposal {
+        /// The slot it was asked for.
+        slot: Slot,
+        /// Its answer.
+        answer: Result<Proposal, LpFault>,
+        /// How long it took, microseconds of real time; for the record only.
+        solve_us: i64,
+    },
+}
+
+/// What a step asks of the shell: write `records`, then do the rest.
+#[derive(Debug, Default)]
+pub struct Step {
+    /// To be written in one transaction.
+    pub records: Vec<Record>,
+    /// To be published after that.
+    pub outgoing: Vec<Outgoing>,
+    /// A book that the solver should look at.
+    pub solve: Option<market::Book>,
+    /// Present flows of households, for display.
+    pub live: Vec<Live>,
+    /// Households that ask for their statements after a slot.
+    pub resend: Vec<(PointId, Slot)>,
+}
+
+/// The desk and all it knows.
+pub struct Desk {
+    setup: Setup,
+    households: BTreeMap<PointId, Household>,
+    /// Accepted orders by slot, for slots that are not cleared.
+    books: BTreeMap<Slot, BTreeMap<PointId, BookOrder>>,
+    /// Cleared slots that are not settled.
+    cleared: BTreeMap<Slot, Cleared>,
+    /// The book that the solver is looking at.
+    solving: Option<rounds::Solving>,
+    /// Next slot whose gate closes.
+    next_gate: Slot,
+    /// Next slot to settle.
+    next_settle: Slot,
+    /// Newest slot that was offered since the start.
+    offered: Option<Slot>,
+    log: merkle::Frontier,
+    rewards: Cumulative,
+    epoch: AnchorDraft,
+}
+
+impl Desk {
+    /// Takes what came in and does what is due.
+    pub fn step(&mut self, now_ms: i64, inputs: Vec<Input>) -> Step {
+        let mut step = Step::default();
+        let mut receipts = BTreeSet::new();
+        for input in inputs {
+            match input {
+                Input::Message { topic, payload } => {
+                    self.take(now_ms, &topic, &payload, &mut step, &mut receipts);
+                }
+                Input::Proposal { slot, answer, solve_us } => {
+                    self.take_proposal(now_ms, slot, answer, solve_us, &mut step);
+                }
+            }
+        }
+        for point in receipts {
+            self.send_receipt(now_ms, &point, &mut step);
+        }
+        self.close_gates(now_ms, &mut step);
+        self.settle_due(now_ms, &mut step);
+        self.offer(now_ms, &mut step);
+        step
+    }
+
+    /// The next moment after `now_ms` at which something is due without any message, Unix
+    /// milliseconds.
+    #[must_use]
+    pub fn next_due_ms(&self, now_ms: i64) -> i64 {
+        let market = &self.setup.market;
+        let slot = self.next_settle;
+        let settle =
+            [slot.end_ms(), market.deadline_ms(slot)].into_iter().find(|&due| due > now_ms);
+        // A closed gate waits for the solver, and an overdue slot is tried again in a while.
+        let gate = self.solving.is_none().then(|| market.gate_ms(self.next_gate));
+        let again = now_ms + Slot::LENGTH_MS / 15;
+        settle.into_iter().chain(gate).fold(again, i64::min)
+    }
+
+    /// Forgets what has been offered, so that it is offered again: for a broker that lost it.
+    pub fn offer_again(&mut self) {
+        self.offered = None;
+    }
+
+    /// Next slot to settle; all before it are settled.
+    #[must_use]
+    pub const fn next_settle(&self) -> Slot {
+        self.next_settle
+    }
+
+    /// The operator's address.
+    #[must_use]
+    pub fn operator(&self) -> Address {
+        self.setup.key.address()
+    }
+
+    /// The members.
+    pub fn enrolments(&self) -> impl Iterator<Item = &Enrolment> {
+        self.households.values().map(|household| &household.enrolment)
+    }
+
+    fn terms(&self, slot: Slot) -> Terms {
+        self.setup.tariff.terms(slot)
+    }
+
+    fn take(
+        &mut self,
+        now_ms: i64,
+        topic: &str,
+        payload: &[u8],
+        step: &mut Step,
+        receipts: &mut BTreeSet<PointId>,
+    ) {
+        let envelope = Envelope { now_ms, payload };
+        let Some(Topic::Up(point, kind)) = Topic::parse(self.setup.domain.community(), topic)
+        else {
+            let refusal = Rejected::new("unknown topic", format!("{topic:.120}"));
+            self.refuse(&envelope, None, "unknown", refusal, step);
+            return;
+        };
+        if !self.households.contains_key(&point) {
+            let refusal = Rejected::new("unknown metering point", point.to_string());
+            self.refuse(&envelope, None, kind.as_str(), refusal, step);
+            return;
+        }
+        let result = match kind {
+            Up::Reading => self.take_reading(&envelope, &point, step).map(|()| {
+                receipts.insert(point.clone());
+            }),
+            Up::Order => self.take_order(&envelope, &point, step),
+            Up::Live => self.take_live(&envelope, &point, step),
+            Up::Ask => self.take_ask(&envelope, &point, step),
+            Up::Audit => self.take_audit(&envelope, &point, step),
+        };
+        if let Err(rejected) = result {
+            if kind == Up::Reading {
+                // The receipt tells the household where to resume.
+                receipts.insert(point.clone());
+            }
+            self.refuse(&envelope, Some(&point), kind.as_str(), rejected, step);
+        }
+    }
+
+    /// Believes a message that `point` signed about itself.
+    fn verify<T: Message>(
+        &self,
+        envelope: &Envelope<'_>,
+        point: &PointId,
+        named: impl Fn(&T) -> &str,
+    ) -> Result<Verified<T>, Rejected> {
+        if envelope.payload.len() > MAX_MESSAGE_BYTES {
+            return Err(Rejected::new("oversize", format!("{} bytes", envelope.payload.len())));
+        }
+        let signed = Signed::<T>::parse(envelope.payload)
+            .map_err(|error| Rejected::new("malformed", error.to_string()))?;
+        if named(&signed.body) != point.as_str() {
+            let detail = format!("the body names {:.60}", named(&signed.body));
+            return Err(Rejected::new("another metering point", detail));
+        }
+        let key = &self.household(point).enrolment.key;
+        signed
+            .verify_household(&self.setup.domain, key)
+            .map_err(|error| Rejected::new("bad signature", error.to_string()))
+    }
+
+    fn take_live(
+        &mut self,
+        envelope: &Envelope<'_>,
+        point: &PointId,
+        step: &mut Step,
+    ) -> Result<(), Rejected> {
+        let live = self.verify::<Live>(envelope, point, |live| &live.point)?;
+        let time_ms = live.body().time_ms;
+        if (time_ms - envelope.now_ms).abs() > Slot::LENGTH_MS {
+            return Err(Rejected::new("untimely", format!("time {time_ms}")));
+        }
+        let household = self.household_mut(point);
+        if time_ms > household.live_ms {
+            household.live_ms = time_ms;
+            step.live.push(live.body().clone());
+        }
+        Ok(())
+    }
+
+    fn take_ask(
+        &mut self,
+        envelope: &Envelope<'_>,
+        point: &PointId,
+        step: &mut Step,
+    ) -> Result<(), Rejected> {
+        let ask = self.verify::<Ask>(envelope, point, |ask| &ask.point)?;
+        step.resend.push((point.clone(), Slot::new(ask.body().after_slot)));
+        Ok(())
+    }
+
+    fn take_audit(
+        &mut self,
+        envelope: &Envelope<'_>,
+        point: &PointId,
+        step: &mut Step,
+    ) -> Result<(), Rejected> {
+        let audit = self.verify::<Audit>(envelope, point, |audit| &audit.point)?;
+        let slot = Slot::new(audit.body().slot);
+        if slot >= self.next_settle {
+            return Err(Rejected::new("untimely", format!("slot {slot} is not settled")));
+        }
+        if audit.body().reason.len() > 1_000 {
+            return Err(Rejected::new("oversize", "a reason has at most 1000 characters"));
+        }
+        step.records.push(Record::Audit(Box::new(audit)));
+        Ok(())
+    }
+
+    fn refuse(
+        &self,
+        envelope: &Envelope<'_>,
+        point: Option<&PointId>,
+        kind: &'static str,
+        rejected: Rejected,
+        step: &mut Step,
+    ) {
+        let message_hash = keccak256(envelope.payload);
+        if let Some(point) = point {
+            let refusal = Refusal {
+                point: point.to_string(),
+                kind: kind.to_owned(),
+                message: message_hash,
+                reason: format!("{}: {}", rejected.reason, rejected.detail),
+                time_ms: envelope.now_ms,
+            };
+            self.send(Topic::Down(point.clone(), Down::Refusal), refusal, false, step);
+        }
+        let kept = envelope.payload.len().min(MAX_MESSAGE_BYTES);
+        step.records.push(Record::Refusal(RefusalRecord {
+            point: point.cloned(),
+            kind,
+            reason: rejected.reason,
+            detail: rejected.detail,
+            message_hash,
+            message: envelope.payload[..kept].to_vec(),
+            time_ms: envelope.now_ms,
+        }));
+    }
+
+    fn send<T: Message>(&self, topic: Topic, body: T, retain: bool, step: &mut Step) {
+        let signed = Signed::by_operator(body, &self.setup.domain, &self.setup.key);
+        step.outgoing.push(Outgoing { topic, payload: signed.to_json(), retain });
+    }
+
+    fn household(&self, point: &PointId) -> &Household {
+        self.households.get(point).expect("checked when the message arrived")
+    }
+
+    fn household_mut(&mut self, point: &PointId) -> &mut Household {
+        self.households.get_mut(point).expect("checked when the message arrived")
+    }
+}
+
+/// A message on its way through the desk.
+struct Envelope<'a> {
+    now_ms: i64,
+    payload: &'a [u8],
+}
+
+/// Why a message is not accepted: a reason to count by, and a detail to act on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Rejected {
+    reason: &'static str,
+    detail: String,
+}
+
+impl Rejected {
+    fn new(reason: &'static str, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into() }
+    }
+}
+
+/// Energy that `power_w` can move in `ms`, rounded up.
+fn energy_bound(power_w: i64, ms: i64) -> Energy {
+    let watt_ms = i128::from(power_w) * i128::from(ms.max(0));
+    let wh = watt_ms.div_euclid(3_600_000) + 1;
+    Energy::from_wh(i64::try_from(wh).unwrap_or(i64::MAX))
+}
+
+/// A digest as it stands in an order's or reading's link.
+const NO_DIGEST: B256 = B256::ZERO;

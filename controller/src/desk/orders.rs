@@ -1,0 +1,139 @@
+//! Orders: believed, in time, within the tariff and the connection.
+
+use market::{Book, Limits, Order as MarketOrder};
+use protocol::{B256, Down, Order, Side, Signed, Topic, Verdict, Verified};
+use units::{Energy, PointId, Price, Slot};
+
+use super::{Desk, Envelope, MAX_SLOTS_AHEAD, Record, Rejected, Step, energy_bound};
+use crate::rules::rank;
+
+/// An accepted order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BookOrder {
+    /// The order as it was signed.
+    pub signed: Signed<Order>,
+    /// Its digest.
+    pub digest: B256,
+}
+
+impl BookOrder {
+    /// The order in the market's words, with its draw among equals.
+    pub(super) fn to_market(&self, point: &PointId, seed: B256) -> MarketOrder {
+        let body = &self.signed.body;
+        MarketOrder {
+            point: point.clone(),
+            side: side(&body.side).expect("parsed when the order was accepted"),
+            quantity: Energy::from_wh(body.quantity_wh),
+            limit: Price::from_nano_per_wh(body.limit),
+            rank: rank(seed, self.digest.as_slice()),
+        }
+    }
+}
+
+fn side(text: &str) -> Result<market::Side, Rejected> {
+    match text.parse::<Side>() {
+        Ok(Side::Buy) => Ok(market::Side::Buy),
+        Ok(Side::Sell) => Ok(market::Side::Sell),
+        Err(error) => Err(Rejected::new("malformed", error)),
+    }
+}
+
+impl Desk {
+    pub(super) fn take_order(
+        &mut self,
+        envelope: &Envelope<'_>,
+        point: &PointId,
+        step: &mut Step,
+    ) -> Result<(), Rejected> {
+        let order = self.verify::<Order>(envelope, point, |order| &order.point)?;
+        let slot = Slot::new(order.body().slot);
+        if self.stands(point, slot, order.digest()) {
+            self.send_verdict(envelope.now_ms, point, &order, Ok(()), step);
+            return Ok(());
+        }
+        if let Err(rejected) = self.check_order(envelope.now_ms, point, order.body()) {
+            let verdict = Err(&rejected);
+            self.send_verdict(envelope.now_ms, point, &order, verdict, step);
+            return Err(rejected);
+        }
+        let entry = BookOrder { signed: order.signed().clone(), digest: order.digest() };
+        self.books.entry(slot).or_default().insert(point.clone(), entry);
+        self.household_mut(point).order_seq = order.body().seq;
+        self.send_verdict(envelope.now_ms, point, &order, Ok(()), step);
+        step.records.push(Record::Order(Box::new(order), envelope.now_ms));
+        self.record_watermark(point, step);
+        Ok(())
+    }
+
+    fn stands(&self, point: &PointId, slot: Slot, digest: B256) -> bool {
+        let book = self.books.get(&slot);
+        book.and_then(|book| book.get(point)).is_some_and(|entry| entry.digest == digest)
+    }
+
+    fn check_order(&self, now_ms: i64, point: &PointId, order: &Order) -> Result<(), Rejected> {
+        let household = self.household(point);
+        if order.seq <= household.order_seq {
+            let detail = format!("sequence {} after {}", order.seq, household.order_seq);
+            return Err(Rejected::new("replayed", detail));
+        }
+        let slot = Slot::new(order.slot);
+        if order.slot.abs() > 1 << 32 || slot > Slot::at_ms(now_ms).offset(MAX_SLOTS_AHEAD) {
+            return Err(Rejected::new("untimely", format!("slot {} is too far", order.slot)));
+        }
+        let gate_ms = self.setup.market.gate_ms(slot);
+        if now_ms >= gate_ms || slot < self.next_gate || self.is_solving(slot) {
+            let late_ms = now_ms - gate_ms;
+            return Err(Rejected::new("after the gate", format!("by {late_ms} ms for {slot}")));
+        }
+        let side = side(&order.side)?;
+        let power_w = match side {
+            market::Side::Buy => household.enrolment.max_import_w,
+            market::Side::Sell => household.enrolment.max_export_w,
+        };
+        let limits = Limits {
+            max_quantity: energy_bound(power_w, Slot::LENGTH_MS),
+            max_orders: self.setup.market.max_orders,
+        };
+        let standing = self.books.get(&slot).map_or(0, |book| {
+            if book.contains_key(point) { book.len() - 1 } else { book.len() }
+        });
+        if standing >= limits.max_orders {
+            return Err(Rejected::new("book is full", format!("{standing} orders")));
+        }
+        let order = MarketOrder {
+            point: point.clone(),
+            side,
+            quantity: Energy::from_wh(order.quantity_wh),
+            limit: Price::from_nano_per_wh(order.limit),
+            rank: [0; 32],
+        };
+        Book::open(slot, self.terms(slot), limits)
+            .place(order)
+            .map_err(|refusal| Rejected::new("order", refusal.to_string()))?;
+        Ok(())
+    }
+
+    fn send_verdict(
+        &self,
+        now_ms: i64,
+        point: &PointId,
+        order: &Verified<Order>,
+        result: Result<(), &Rejected>,
+        step: &mut Step,
+    ) {
+        let reason = result
+            .err()
+            .map(|rejected| format!("{}: {}", rejected.reason, rejected.detail))
+            .unwrap_or_default();
+        let verdict = Verdict {
+            point: point.to_string(),
+            slot: order.body().slot,
+            seq: order.body().seq,
+            order: order.digest(),
+            accepted: result.is_ok(),
+            reason,
+            time_ms: now_ms,
+        };
+        self.send(Topic::Down(point.clone(), Down::Verdict), verdict, false, step);
+    }
+}

@@ -1,0 +1,214 @@
+//! Gates and offers: what is due because of the time.
+
+use std::collections::BTreeMap;
+
+use market::{Book, Clearing, Fallback, Limits, LpFault, Method, Proposal, clear};
+use protocol::{B256, Down, Fill, Offer, Public, Topic};
+use units::{PointId, Price, Slot};
+
+use super::{
+    BookOrder, ClearedRecord, Desk, FillRecord, MAX_SLOTS_PER_STEP, NO_DIGEST, Record, Step,
+};
+use crate::rules::{digests_root, seed};
+
+/// A cleared slot that waits for its readings.
+#[derive(Debug, Clone)]
+pub(super) struct Cleared {
+    pub(super) clearing: Clearing,
+    pub(super) orders_root: B256,
+    pub(super) seed: B256,
+}
+
+/// What decides ties in a slot, fixed when its gate closes.
+#[derive(Debug, Clone, Copy)]
+struct Draw {
+    log_root: B256,
+    orders_root: B256,
+    seed: B256,
+}
+
+/// A closed book that the solver is looking at.
+pub(super) struct Solving {
+    book: Book,
+    draw: Draw,
+}
+
+impl Desk {
+    /// Offers the next slot whose gate is open, once.
+    pub(super) fn offer(&mut self, now_ms: i64, step: &mut Step) {
+        let slot = self.next_gate.max(Slot::at_ms(now_ms).next());
+        if self.offered.is_some_and(|offered| offered >= slot) {
+            return;
+        }
+        let terms = self.terms(slot);
+        let gate_ms = self.setup.market.gate_ms(slot);
+        if now_ms >= gate_ms {
+            return;
+        }
+        let offer = Offer {
+            slot: slot.number(),
+            gate_ms,
+            retail: terms.retail().nano_per_wh(),
+            feed_in: terms.feed_in().nano_per_wh(),
+            time_ms: now_ms,
+        };
+        self.offered = Some(slot);
+        self.send(Topic::Public(Public::Offer), offer, true, step);
+    }
+
+    /// Closes the gates that are due: an empty book is cleared at once, any other goes to the solver.
+    pub(super) fn close_gates(&mut self, now_ms: i64, step: &mut Step) {
+        for _ in 0..MAX_SLOTS_PER_STEP {
+            let slot = self.next_gate;
+            if self.solving.is_some() || now_ms < self.setup.market.gate_ms(slot) {
+                return;
+            }
+            let draw = self.draw(slot);
+            let book = self.book(slot, draw.seed);
+            if book.is_empty() {
+                let solving = Solving { book, draw };
+                let clearing = clear(&solving.book, None);
+                self.finish_clearing(now_ms, solving, clearing, None, step);
+            } else {
+                step.solve = Some(book.clone());
+                self.solving = Some(Solving { book, draw });
+            }
+        }
+    }
+
+    pub(super) fn is_solving(&self, slot: Slot) -> bool {
+        self.solving.as_ref().is_some_and(|solving| solving.book.slot() == slot)
+    }
+
+    /// The solver proposes, integers dispose.
+    pub(super) fn take_proposal(
+        &mut self,
+        now_ms: i64,
+        slot: Slot,
+        answer: Result<Proposal, LpFault>,
+        solve_us: i64,
+        step: &mut Step,
+    ) {
+        if !self.is_solving(slot) {
+            return;
+        }
+        let solving = self.solving.take().expect("just checked");
+        let clearing = clear(&solving.book, Some(answer));
+        self.finish_clearing(now_ms, solving, clearing, Some(solve_us), step);
+    }
+
+    fn draw(&self, slot: Slot) -> Draw {
+        let digests = self.books.get(&slot).into_iter().flat_map(BTreeMap::values);
+        let orders_root = digests_root(digests.map(|order| order.digest));
+        let log_root = self.log.root();
+        Draw { log_root, orders_root, seed: seed(log_root, orders_root, slot) }
+    }
+
+    fn book(&self, slot: Slot, seed: B256) -> Book {
+        let limits = Limits { max_orders: self.setup.market.max_orders, ..Limits::default() };
+        let mut book = Book::open(slot, self.terms(slot), limits);
+        for (point, order) in self.books.get(&slot).into_iter().flatten() {
+            book.place(order.to_market(point, seed)).expect("checked when it was accepted");
+        }
+        book
+    }
+
+    fn finish_clearing(
+        &mut self,
+        now_ms: i64,
+        Solving { book, draw }: Solving,
+        clearing: Clearing,
+        solve_us: Option<i64>,
+        step: &mut Step,
+    ) {
+        let slot = clearing.slot;
+        let Draw { orders_root, seed, .. } = draw;
+        let orders = self.books.remove(&slot).unwrap_or_default();
+        let message = self.announce(now_ms, &clearing, draw, orders.len(), step);
+        let fills = self.announce_fills(now_ms, &clearing, &orders, step);
+        step.records.push(Record::Cleared(Box::new(ClearedRecord {
+            book,
+            clearing: clearing.clone(),
+            message,
+            fills,
+            solve_us,
+        })));
+        self.cleared.insert(slot, Cleared { clearing, orders_root, seed });
+        self.next_gate = slot.next();
+    }
+
+    fn announce(
+        &self,
+        now_ms: i64,
+        clearing: &Clearing,
+        draw: Draw,
+        orders: usize,
+        step: &mut Step,
+    ) -> protocol::Signed<protocol::Clearing> {
+        let terms = self.terms(clearing.slot);
+        let interval = clearing.interval.map(|(low, high)| vec![low, high]).unwrap_or_default();
+        let body = protocol::Clearing {
+            slot: clearing.slot.number(),
+            orders_root: draw.orders_root,
+            log_root: draw.log_root,
+            seed: draw.seed,
+            orders: u32::try_from(orders).unwrap_or(u32::MAX),
+            cleared_wh: clearing.cleared.wh(),
+            price: clearing.price.map(Price::nano_per_wh).into_iter().collect(),
+            interval: interval.into_iter().map(Price::nano_per_wh).collect(),
+            retail: terms.retail().nano_per_wh(),
+            feed_in: terms.feed_in().nano_per_wh(),
+            method: method(&clearing.method),
+            time_ms: now_ms,
+        };
+        let signed = protocol::Signed::by_operator(body, &self.setup.domain, &self.setup.key);
+        let topic = Topic::Public(Public::Clearing);
+        let payload = signed.to_json();
+        step.outgoing.push(super::Outgoing { topic, payload, retain: false });
+        signed
+    }
+
+    fn announce_fills(
+        &self,
+        now_ms: i64,
+        clearing: &Clearing,
+        orders: &BTreeMap<PointId, BookOrder>,
+        step: &mut Step,
+    ) -> Vec<FillRecord> {
+        let mut records = Vec::new();
+        for (point, order) in orders {
+            let market = order.to_market(point, NO_DIGEST);
+            let quantity = clearing.filled(point, market.side);
+            let body = &order.signed.body;
+            let fill = Fill {
+                point: point.to_string(),
+                slot: body.slot,
+                seq: body.seq,
+                order: order.digest,
+                side: body.side.clone(),
+                quantity_wh: quantity.wh(),
+                price: clearing.price.map(Price::nano_per_wh).into_iter().collect(),
+                time_ms: now_ms,
+            };
+            self.send(Topic::Down(point.clone(), Down::Fill), fill, false, step);
+            if quantity.is_positive() {
+                let side = match market.side {
+                    market::Side::Buy => "buy",
+                    market::Side::Sell => "sell",
+                };
+                let record =
+                    FillRecord { point: point.clone(), side, quantity, order: order.digest };
+                records.push(record);
+            }
+        }
+        records
+    }
+}
+
+fn method(method: &Method) -> String {
+    match method {
+        Method::Lp => "lp".to_owned(),
+        Method::MeritOrder(Fallback::NotAsked) => "merit order: the book is empty".to_owned(),
+        Method::MeritOrder(fallback) => format!("merit order: {fallback}"),
+    }
+}

@@ -1,0 +1,50 @@
+//! The street in a terminal: one line per settled slot.
+
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+use units::{Price, Slot};
+
+use crate::http::events::Event;
+use crate::store::read::Reader;
+
+/// Prints a line for every settled slot and every anchored epoch until the street closes.
+pub async fn print(mut events: broadcast::Receiver<Event>, reader: Reader, json: bool) {
+    loop {
+        match events.recv().await {
+            Ok(Event::Settled(slot)) => match line(&reader, slot, json).await {
+                Ok(line) => println!("{line}"),
+                Err(fault) => tracing::warn!(%slot, %fault, "no summary"),
+            },
+            Ok(Event::Anchored(seq)) if json => println!("{}", serde_json::json!({ "anchored": seq })),
+            Ok(Event::Anchored(seq)) => println!("                  epoch {seq} is anchored on the chain"),
+            Ok(_) => {}
+            Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "summaries were skipped"),
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+async fn line(
+    reader: &Reader,
+    slot: Slot,
+    json: bool,
+) -> Result<String, crate::store::read::ReadFault> {
+    let Some(header) = reader.header(slot).await? else { return Ok(String::new()) };
+    if json {
+        return Ok(serde_json::to_string(&header).expect("plain data"));
+    }
+    let totals = &header.totals;
+    let price = header.price.first().map_or_else(
+        || "no local trade".to_owned(),
+        |&nano| format!("at {}", Price::from_nano_per_wh(nano)),
+    );
+    let missing = match header.missing {
+        0 => String::new(),
+        count => format!(", {count} meters missing"),
+    };
+    Ok(format!(
+        "{slot}  traded {:>6} Wh {price}; used locally {:>6} Wh, from the grid {:>6} Wh, \
+         to the grid {:>6} Wh{missing}",
+        header.scheduled_wh, totals.local_wh, totals.grid_import_wh, totals.grid_export_wh
+    ))
+}

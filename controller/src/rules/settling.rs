@@ -1,0 +1,233 @@
+//! The settlement of one slot, from meterings and a clearing to statements and a header.
+
+use market::{
+    Clearing, Cumulative, Eligible, Flow, Late, LedgerFault, Metered, Policy, RewardFault,
+    Settlement, SettlementFault, Terms, Transfer, mint, post, settle,
+};
+use protocol::{B256, Header, LateLine, Statement, Totals, U256, merkle};
+use units::{Energy, PointId, Slot};
+
+use super::{Metering, rank};
+
+/// One metering point as a slot's settlement sees it.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// The metering point.
+    pub point: PointId,
+    /// Whether its export earns rewards.
+    pub renewable: bool,
+    /// What is known of its registers.
+    pub metering: Metering,
+}
+
+/// Everything a slot's settlement depends on.
+pub struct SlotBasis<'a> {
+    /// The slot's clearing.
+    pub clearing: &'a Clearing,
+    /// The seed of the slot's draws.
+    pub seed: B256,
+    /// The supplier's terms in any slot.
+    pub terms: &'a dyn Fn(Slot) -> Terms,
+    /// How rewards are earned.
+    pub policy: Policy,
+    /// All members, with or without readings.
+    pub members: &'a [Member],
+}
+
+/// Why a slot cannot be settled: inputs that contradict each other, or a sum that does not hold.
+#[derive(Debug, thiserror::Error)]
+pub enum SettlingFault {
+    /// The settlement itself.
+    #[error(transparent)]
+    Settlement(#[from] SettlementFault),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerFault),
+    /// The rewards.
+    #[error(transparent)]
+    Reward(#[from] RewardFault),
+}
+
+/// A slot's settlement before it is signed.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Bills and sums, proven to conserve energy and money.
+    pub settlement: Settlement,
+    /// The ledger entries, pool empty after them.
+    pub transfers: Vec<Transfer>,
+    /// The public totals.
+    pub totals: Totals,
+    /// All rewards after this slot.
+    pub rewards: Cumulative,
+}
+
+/// Settles a slot.
+///
+/// # Errors
+/// [`SettlingFault`]; nothing may be booked then.
+pub fn settle_slot(
+    basis: &SlotBasis<'_>,
+    rewards: &Cumulative,
+) -> Result<Outcome, SettlingFault> {
+    let slot = basis.clearing.slot;
+    let metered: Vec<Metered> = basis.members.iter().map(|member| metered(basis, member)).collect();
+    let late: Vec<Late> =
+        basis.members.iter().flat_map(|member| late_lines(basis, member)).collect();
+    let settlement = settle(basis.clearing, (basis.terms)(slot), &metered, &late)?;
+    let transfers = post(&settlement)?;
+
+    let eligible: Vec<Eligible> = settlement
+        .bills
+        .iter()
+        .filter(|bill| bill.eligible.is_positive())
+        .map(|bill| Eligible {
+            point: bill.point.clone(),
+            energy: bill.eligible,
+            rank: rank(basis.seed, bill.point.as_str().as_bytes()),
+        })
+        .collect();
+    let mut rewards = rewards.clone();
+    rewards.add(&mint(basis.policy, &eligible)?)?;
+    let totals = totals(&settlement, &transfers, &rewards);
+    Ok(Outcome { settlement, transfers, totals, rewards })
+}
+
+fn metered(basis: &SlotBasis<'_>, member: &Member) -> Metered {
+    let flow = member.metering.on_time.map(|span| Flow {
+        import: span.import,
+        export: span.export,
+        produced: span.produced,
+    });
+    Metered {
+        point: member.point.clone(),
+        rank: rank(basis.seed, member.point.as_str().as_bytes()),
+        renewable: member.renewable,
+        flow,
+    }
+}
+
+fn late_lines<'a>(
+    basis: &'a SlotBasis<'_>,
+    member: &'a Member,
+) -> impl Iterator<Item = Late> + 'a {
+    member.metering.late.iter().map(|span| Late {
+        point: member.point.clone(),
+        slot: span.slot,
+        slots: u32::try_from(span.slots).unwrap_or(u32::MAX),
+        import: span.import,
+        export: span.export,
+        terms: (basis.terms)(span.slot),
+    })
+}
+
+fn totals(settlement: &Settlement, transfers: &[Transfer], rewards: &Cumulative) -> Totals {
+    let sums = &settlement.totals;
+    let through_pool = |side: fn(&Transfer) -> &market::Account| -> i64 {
+        transfers
+            .iter()
+            .filter(|transfer| *side(transfer) == market::Account::Pool)
+            .map(|transfer| transfer.amount)
+            .sum::<units::Money>()
+            .nano()
+    };
+    let wh = |a: Energy, b: Energy| (a + b).wh();
+    Totals {
+        import_wh: wh(sums.import, sums.late_import),
+        export_wh: wh(sums.export, sums.late_export),
+        grid_import_wh: wh(sums.grid_import, sums.late_import),
+        grid_export_wh: wh(sums.grid_export, sums.late_export),
+        local_wh: sums.local.wh(),
+        debit: through_pool(|transfer| &transfer.credit),
+        credit: through_pool(|transfer| &transfer.debit),
+        supplier: sums.supplier.nano(),
+        reward_wh: sums.eligible.wh(),
+        reward_total: U256::from(rewards.total()),
+    }
+}
+
+impl Outcome {
+    /// The statements of the slot, by metering point; `salt` gives each its salt.
+    #[must_use]
+    pub fn statements(&self, salt: impl Fn(&PointId) -> B256) -> Vec<Statement> {
+        let slot = self.settlement.basis.slot;
+        let price: Vec<i64> =
+            self.settlement.basis.price.map(units::Price::nano_per_wh).into_iter().collect();
+        let statement = |bill: &market::Bill| {
+            let market::Charges { import, export, late, amount } = &bill.charges;
+            Statement {
+                point: bill.point.to_string(),
+                slot: slot.number(),
+                salt: salt(&bill.point),
+                measured: bill.measured,
+                import_wh: import.metered.wh(),
+                export_wh: export.metered.wh(),
+                bought_wh: import.scheduled.wh(),
+                sold_wh: export.scheduled.wh(),
+                price: price.clone(),
+                import_deviation_wh: import.deviation.wh(),
+                export_deviation_wh: export.deviation.wh(),
+                import_local_wh: import.local.wh(),
+                export_local_wh: export.local.wh(),
+                late: late.iter().map(|line| late_line(&line.late)).collect(),
+                amount: amount.nano(),
+                reward_wh: bill.eligible.wh(),
+                reward_total: U256::from(self.rewards.of(&bill.point)),
+            }
+        };
+        self.settlement.bills.iter().map(statement).collect()
+    }
+
+    /// The slot's header at its place in the log.
+    #[must_use]
+    pub fn header(&self, place: &Place) -> Header {
+        let market::Basis { slot, terms, price, short, long, matched } = self.settlement.basis;
+        let count = |n: usize| u32::try_from(n).expect("bounded by the enrolment");
+        Header {
+            slot: slot.number(),
+            index: place.index,
+            previous_root: place.previous_root,
+            orders_root: place.orders_root,
+            readings_root: place.readings_root,
+            statements_root: merkle::root(&place.statement_leaves),
+            statements: count(place.statement_leaves.len()),
+            missing: count(self.settlement.totals.missing),
+            retail: terms.retail().nano_per_wh(),
+            feed_in: terms.feed_in().nano_per_wh(),
+            price: price.map(units::Price::nano_per_wh).into_iter().collect(),
+            scheduled_wh: self.settlement.totals.scheduled.wh(),
+            short_wh: short.wh(),
+            long_wh: long.wh(),
+            matched_wh: matched.wh(),
+            totals: self.totals.clone(),
+            time_ms: place.time_ms,
+        }
+    }
+}
+
+/// Where a header stands, and the roots under it.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Position in the log.
+    pub index: u64,
+    /// Root of the log before.
+    pub previous_root: B256,
+    /// Root over the orders in the book.
+    pub orders_root: B256,
+    /// Root over the readings that were settled.
+    pub readings_root: B256,
+    /// Leaf hashes of the statements, by metering point.
+    pub statement_leaves: Vec<B256>,
+    /// When it was settled.
+    pub time_ms: i64,
+}
+
+fn late_line(late: &Late) -> LateLine {
+    LateLine {
+        slot: late.slot.number(),
+        slots: late.slots,
+        import_wh: late.import.wh(),
+        export_wh: late.export.wh(),
+        retail: late.terms.retail().nano_per_wh(),
+        feed_in: late.terms.feed_in().nano_per_wh(),
+    }
+}

@@ -1,0 +1,213 @@
+//! Reads back what the desk needs to go on.
+
+use protocol::{Signed, merkle};
+use sqlx::Row;
+use units::{Energy, PointId, Price, Slot};
+
+use super::rows::{hash, json, point, registers, slot, unsigned};
+use super::{Store, StoreFault};
+use crate::desk::{Saved, SavedClearing, SavedHousehold};
+
+impl Store {
+    /// Everything that is not finished, and the watermarks of what is.
+    ///
+    /// # Errors
+    /// [`StoreFault`]: the database's refusal, or a row that makes no sense.
+    pub async fn load(&mut self) -> Result<Saved, StoreFault> {
+        let first_slot = match self.meta("first_slot").await? {
+            None => None,
+            Some(text) => Some(Slot::new(text.parse().map_err(StoreFault::damaged)?)),
+        };
+        let log = self.load_log().await?;
+        let last_cleared: Option<i64> =
+            sqlx::query("SELECT MAX(slot) FROM clearing").fetch_one(&mut self.connection).await?.get(0);
+        let last_cleared = last_cleared.map(Slot::new);
+        let settled = log.as_ref().map(|(slot, _)| *slot).or(first_slot.map(Slot::previous));
+        let last_anchor = self.load_last_anchor().await?;
+        Ok(Saved {
+            households: self.load_households().await?,
+            edges: self.load_edges().await?,
+            last_slots: self.load_last_slots().await?,
+            orders: self.load_orders(last_cleared.or(settled)).await?,
+            clearings: self.load_clearings(settled).await?,
+            epoch: self.load_epoch(last_anchor.map(|(_, slot)| slot)).await?,
+            first_slot,
+            last_cleared,
+            log,
+            last_anchor,
+        })
+    }
+
+    /// Statements of a household after a slot, as they were sent, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreFault`].
+    pub async fn deliveries(
+        &mut self,
+        point: &PointId,
+        after: Slot,
+        most: i64,
+    ) -> Result<Vec<String>, StoreFault> {
+        let rows = sqlx::query(
+            "SELECT delivery FROM statement WHERE point = ? AND slot > ? ORDER BY slot LIMIT ?",
+        )
+        .bind(point.as_str())
+        .bind(after.number())
+        .bind(most)
+        .fetch_all(&mut self.connection)
+        .await?;
+        rows.iter().map(|row| Ok(row.try_get("delivery")?)).collect()
+    }
+
+    async fn load_log(&mut self) -> Result<Option<(Slot, merkle::Frontier)>, StoreFault> {
+        let row = sqlx::query("SELECT slot, frontier FROM header ORDER BY log_index DESC LIMIT 1")
+            .fetch_optional(&mut self.connection)
+            .await?;
+        row.map(|row| Ok((slot(&row, "slot")?, json(&row, "frontier")?))).transpose()
+    }
+
+    async fn load_last_anchor(&mut self) -> Result<Option<(u64, Slot)>, StoreFault> {
+        let row = sqlx::query("SELECT seq, to_slot FROM anchor ORDER BY seq DESC LIMIT 1")
+            .fetch_optional(&mut self.connection)
+            .await?;
+        row.map(|row| Ok((unsigned(&row, "seq")?, slot(&row, "to_slot")?))).transpose()
+    }
+
+    async fn load_households(&mut self) -> Result<Vec<SavedHousehold>, StoreFault> {
+        let rows =
+            sqlx::query("SELECT * FROM household").fetch_all(&mut self.connection).await?;
+        rows.iter()
+            .map(|row| {
+                let settled_slot: Option<i64> = row.try_get("settled_slot")?;
+                let settled = settled_slot
+                    .map(|slot| Ok::<_, StoreFault>((Slot::new(slot), registers(row, "settled_")?)))
+                    .transpose()?;
+                let reward_total: String = row.try_get("reward_total")?;
+                let epoch: i64 = row.try_get("epoch")?;
+                Ok(SavedHousehold {
+                    point: point(row)?,
+                    epoch: u32::try_from(epoch).map_err(StoreFault::damaged)?,
+                    reading_seq: unsigned(row, "reading_seq")?,
+                    reading_head: hash(row, "reading_head")?,
+                    order_seq: unsigned(row, "order_seq")?,
+                    settled,
+                    reward_total: reward_total.parse().map_err(StoreFault::damaged)?,
+                })
+            })
+            .collect()
+    }
+
+    async fn load_edges(
+        &mut self,
+    ) -> Result<Vec<(PointId, Slot, crate::rules::Registers, protocol::B256)>, StoreFault> {
+        let rows = sqlx::query(
+            "SELECT r.point, r.slot, r.import_wh, r.export_wh, r.produced_wh, r.digest \
+             FROM household h JOIN reading r ON r.point = h.point AND r.epoch = h.epoch \
+             WHERE r.quarantine IS NULL \
+             AND (h.settled_slot IS NULL OR r.slot > h.settled_slot) ORDER BY r.point, r.seq",
+        )
+        .fetch_all(&mut self.connection)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok((point(row)?, slot(row, "slot")?, registers(row, "")?, hash(row, "digest")?))
+            })
+            .collect()
+    }
+
+    async fn load_last_slots(&mut self) -> Result<Vec<(PointId, Slot)>, StoreFault> {
+        let rows = sqlx::query(
+            "SELECT h.point AS point, MAX(r.slot) AS slot FROM household h \
+             JOIN reading r ON r.point = h.point AND r.epoch = h.epoch GROUP BY h.point",
+        )
+        .fetch_all(&mut self.connection)
+        .await?;
+        rows.iter().map(|row| Ok((point(row)?, slot(row, "slot")?))).collect()
+    }
+
+    async fn load_orders(
+        &mut self,
+        after: Option<Slot>,
+    ) -> Result<Vec<Signed<protocol::Order>>, StoreFault> {
+        let rows = sqlx::query("SELECT message FROM book_order WHERE slot > ? ORDER BY point, seq")
+            .bind(after.map_or(i64::MIN, Slot::number))
+            .fetch_all(&mut self.connection)
+            .await?;
+        rows.iter().map(|row| json(row, "message")).collect()
+    }
+
+    async fn load_clearings(
+        &mut self,
+        settled: Option<Slot>,
+    ) -> Result<Vec<SavedClearing>, StoreFault> {
+        let rows = sqlx::query("SELECT message FROM clearing WHERE slot > ? ORDER BY slot")
+            .bind(settled.map_or(i64::MIN, Slot::number))
+            .fetch_all(&mut self.connection)
+            .await?;
+        let mut clearings = Vec::with_capacity(rows.len());
+        for row in rows {
+            let message: Signed<protocol::Clearing> = json(&row, "message")?;
+            let fills = self.load_fills(message.body.slot).await?;
+            clearings.push(saved_clearing(&message.body, fills)?);
+        }
+        Ok(clearings)
+    }
+
+    async fn load_fills(&mut self, slot: i64) -> Result<Vec<market::Fill>, StoreFault> {
+        let rows = sqlx::query("SELECT point, side, quantity_wh FROM fill WHERE slot = ? ORDER BY point")
+            .bind(slot)
+            .fetch_all(&mut self.connection)
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let side: String = row.try_get("side")?;
+                let side = match side.as_str() {
+                    "buy" => market::Side::Buy,
+                    "sell" => market::Side::Sell,
+                    other => return Err(StoreFault::damaged(format!("side {other:?}"))),
+                };
+                let energy = Energy::from_wh(row.try_get("quantity_wh")?);
+                Ok(market::Fill { point: point(row)?, side, energy })
+            })
+            .collect()
+    }
+
+    async fn load_epoch(
+        &mut self,
+        after: Option<Slot>,
+    ) -> Result<Vec<(Slot, protocol::Totals)>, StoreFault> {
+        let rows = sqlx::query("SELECT header FROM header WHERE slot > ? ORDER BY slot")
+            .bind(after.map_or(i64::MIN, Slot::number))
+            .fetch_all(&mut self.connection)
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let header: protocol::Header = json(row, "header")?;
+                Ok((Slot::new(header.slot), header.totals))
+            })
+            .collect()
+    }
+}
+
+fn saved_clearing(
+    body: &protocol::Clearing,
+    fills: Vec<market::Fill>,
+) -> Result<SavedClearing, StoreFault> {
+    let price = |nano: &i64| Price::from_nano_per_wh(*nano);
+    let interval = match body.interval.as_slice() {
+        [] => None,
+        [low, high] => Some((price(low), price(high))),
+        _ => return Err(StoreFault::damaged(format!("interval of slot {}", body.slot))),
+    };
+    let clearing = market::Clearing {
+        slot: Slot::new(body.slot),
+        cleared: Energy::from_wh(body.cleared_wh),
+        // Welfare and method are for the record of the clearing itself; a settlement uses neither.
+        welfare: 0,
+        price: body.price.first().map(price),
+        interval,
+        fills,
+        method: market::Method::Lp,
+    };
+    Ok(SavedClearing { clearing, orders_root: body.orders_root, seed: body.seed })
+}
