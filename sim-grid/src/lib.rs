@@ -1,3 +1,10 @@
 //! A simulated street with real interfaces.
+//!
+//! - [`scenario`] reads and checks the folder that describes a street.
+//! - [`world`] is the street itself, as entities: loads, roofs, batteries, meters, the feeder.
+//! - [`devices`] is what inverters, meters and batteries show of it: SunSpec and Eastron registers,
+//!   Shelly, Tasmota and DSMR-reader telegrams.
 
+pub mod devices;
 pub mod scenario;
+pub mod world;

@@ -22,13 +22,13 @@ pub enum ScenarioError {
         /// Where.
         place: Place,
         /// What is wrong.
-        flaw: Flaw,
+        flaw: Box<Flaw>,
     },
 }
 
 impl ScenarioError {
-    pub(super) const fn at(place: Place, flaw: Flaw) -> Self {
-        Self::Invalid { place, flaw }
+    pub(super) fn at(place: Place, flaw: Flaw) -> Self {
+        Self::Invalid { place, flaw: Box::new(flaw) }
     }
 }
 

@@ -55,6 +55,12 @@ impl DeviceKind {
         }
     }
 
+    /// Whether it produces from the sun.
+    #[must_use]
+    pub const fn is_solar(self) -> bool {
+        matches!(self, Self::Pv | Self::PvBattery)
+    }
+
     fn parse(text: &str) -> Option<Self> {
         [Self::Base, Self::HeatPump, Self::EvHome, Self::EvWork, Self::Pv, Self::PvBattery]
             .into_iter()

@@ -1,4 +1,6 @@
 //! The simulated street from outside.
 
+mod devices;
 mod scenario;
 mod small;
+mod world;

@@ -1,0 +1,16 @@
+//! The devices of the houses, as pure functions from what is the case to what they show.
+
+mod block;
+mod eastron;
+mod image;
+mod model_map;
+mod plan;
+mod plate;
+mod sunspec;
+mod telegram;
+
+pub use image::{BATTERY_UNIT, Bank, DeviceImage, INVERTER_UNIT, METER_UNIT, UnitImage};
+pub use plate::{BatteryPlate, Equipment, Identity, InverterPlate, MeterFace};
+pub use telegram::{Presence, Telegram, presence};
+
+pub(crate) use plan::draw as draw_faces;
