@@ -183,6 +183,7 @@ fn decode_fields(mut body: &[u8]) -> Result<(TxRequest, bool, U256, U256), TxDec
 fn recover(request: &TxRequest, odd_y: bool, r: U256, s: U256) -> Result<Address, TxDecodeError> {
     let signature = Signature::from_scalars(r.to_be_bytes::<32>(), s.to_be_bytes::<32>())
         .map_err(|_| TxDecodeError::BadSignature)?;
+    // k256 refuses the upper half as well; it is a rule of the chain, so it does not hang on a library's default.
     if signature.normalize_s().is_some() {
         return Err(TxDecodeError::BadSignature);
     }

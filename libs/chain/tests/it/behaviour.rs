@@ -389,6 +389,10 @@ async fn operator_hands_over_in_two_steps(bench: Bench) {
     assert_eq!(refused, "OwnableUnauthorizedAccount");
     assert!(bench.send(&new, &at.submit(&second)).await.success);
     assert_eq!(at.operator(bench.chain()).await.unwrap(), new.address());
+    // Accepting cleared the offer, so it cannot be accepted again later.
+    let pending = IOperated::pendingOwnerCall {}.abi_encode().into();
+    assert!(bench.chain().call(at.anchor, pending).await.unwrap().iter().all(|byte| *byte == 0));
+    assert_eq!(bench.refused(&new, &accept).await, "OwnableUnauthorizedAccount");
 }
 
 async fn handing_in_twice_is_harmless(bench: Bench) {
