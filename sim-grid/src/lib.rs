@@ -4,7 +4,11 @@
 //! - [`world`] is the street itself, as entities: loads, roofs, batteries, meters, the feeder.
 //! - [`devices`] is what inverters, meters and batteries show of it: SunSpec and Eastron registers,
 //!   Shelly, Tasmota and DSMR-reader telegrams.
+//! - [`faces`] opens them to the outside: Modbus TCP ports and MQTT clients.
+//! - [`street`] moves world and faces through time.
 
 pub mod devices;
+pub mod faces;
 pub mod scenario;
+pub mod street;
 pub mod world;

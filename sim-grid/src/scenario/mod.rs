@@ -14,6 +14,7 @@
 //! series must have the same. Powers finer than 0.1 W are rounded to it.
 
 mod error;
+mod moment;
 mod people;
 mod series;
 mod tariff;
@@ -27,6 +28,7 @@ use feeder::{Network, TableError};
 use units::{PointId, Slot};
 
 pub use error::{Flaw, ScenarioError};
+pub use moment::parse_slot;
 pub use people::{BatteryRating, Customer, Device, DeviceKind};
 pub use series::{Series, wh_of_slot};
 pub use tariff::Tariff;
