@@ -402,7 +402,7 @@ impl Worker {
 }
 
 fn decode(posted: &Posted) -> Result<SignedTx, WorkerFault> {
-    let (_, signed) = TxRequest::decode(&posted.raw)
+    let (_, signed) = SignedTx::decode(&posted.raw)
         .map_err(|error| StoreFault::Damaged(format!("a signed transaction: {error}")))?;
     Ok(signed)
 }

@@ -104,7 +104,7 @@ pub struct TariffConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeederConfig {
-    /// Folder with buses.csv, lines.csv, transformers.csv and slack.csv.
+    /// Folder that holds grid/buses.csv, grid/lines.csv, grid/transformers.csv and grid/slack.csv.
     pub dir: PathBuf,
 }
 
@@ -207,13 +207,7 @@ impl Default for MarketConfig {
 
 impl Default for ChainConfig {
     fn default() -> Self {
-        Self {
-            rpc: None,
-            chain_id: 31_337,
-            finality: None,
-            key_file: None,
-            anchor_every_slots: 4,
-        }
+        Self { rpc: None, chain_id: 31_337, finality: None, key_file: None, anchor_every_slots: 4 }
     }
 }
 

@@ -2,6 +2,7 @@
 //! shows everyone what happened.
 
 pub mod broker;
+pub mod bundle;
 pub mod chain_worker;
 pub mod config;
 pub mod desk;

@@ -164,11 +164,7 @@ async fn speak(
             continue;
         }
         let topic = message.topic.name(&community);
-        if client
-            .publish(topic, QoS::AtLeastOnce, message.retain, message.payload)
-            .await
-            .is_err()
-        {
+        if client.publish(topic, QoS::AtLeastOnce, message.retain, message.payload).await.is_err() {
             return;
         }
     }

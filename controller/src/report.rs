@@ -15,8 +15,12 @@ pub async fn print(mut events: broadcast::Receiver<Event>, reader: Reader, json:
                 Ok(line) => println!("{line}"),
                 Err(fault) => tracing::warn!(%slot, %fault, "no summary"),
             },
-            Ok(Event::Anchored(seq)) if json => println!("{}", serde_json::json!({ "anchored": seq })),
-            Ok(Event::Anchored(seq)) => println!("                  epoch {seq} is anchored on the chain"),
+            Ok(Event::Anchored(seq)) if json => {
+                println!("{}", serde_json::json!({ "anchored": seq }))
+            }
+            Ok(Event::Anchored(seq)) => {
+                println!("                  epoch {seq} is anchored on the chain")
+            }
             Ok(_) => {}
             Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "summaries were skipped"),
             Err(RecvError::Closed) => return,
@@ -29,7 +33,8 @@ async fn line(
     slot: Slot,
     json: bool,
 ) -> Result<String, crate::store::read::ReadFault> {
-    let Some(header) = reader.header(slot).await? else { return Ok(String::new()) };
+    let row = reader.slot(slot).await?;
+    let Some(header) = row.and_then(|row| row.header) else { return Ok(String::new()) };
     if json {
         return Ok(serde_json::to_string(&header).expect("plain data"));
     }

@@ -229,7 +229,7 @@ impl Shell {
                         self.desk.offer_again();
                     }
                 }
-                _ = stopped.wait_for(|&stop| stop) => return self.close().await,
+                _ = stopped.changed() => return self.close().await,
             }
             let step = self.desk.step(self.clock.now_ms(), inputs);
             self.carry_out(step, &proposals).await?;

@@ -94,9 +94,10 @@ impl Desk {
             max_quantity: energy_bound(power_w, Slot::LENGTH_MS),
             max_orders: self.setup.market.max_orders,
         };
-        let standing = self.books.get(&slot).map_or(0, |book| {
-            if book.contains_key(point) { book.len() - 1 } else { book.len() }
-        });
+        let standing = self
+            .books
+            .get(&slot)
+            .map_or(0, |book| if book.contains_key(point) { book.len() - 1 } else { book.len() });
         if standing >= limits.max_orders {
             return Err(Rejected::new("book is full", format!("{standing} orders")));
         }

@@ -89,8 +89,7 @@ impl Desk {
         let first = saved.first_slot.unwrap_or_else(|| Slot::at_ms(now_ms).next());
         let next_settle = saved.log.as_ref().map_or(first, |(slot, _)| slot.next());
         let next_gate = saved.last_cleared.map_or(first, Slot::next);
-        let (seq, from) =
-            saved.last_anchor.map_or((1, first), |(seq, to)| (seq + 1, to.next()));
+        let (seq, from) = saved.last_anchor.map_or((1, first), |(seq, to)| (seq + 1, to.next()));
         let mut epoch = AnchorDraft::empty(seq, from);
         for (slot, totals) in &saved.epoch {
             epoch.add(*slot, totals);

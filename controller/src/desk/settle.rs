@@ -1,8 +1,6 @@
 //! Settlement: readings are in or overdue, so the slot is billed, logged and signed.
 
-use protocol::{
-    B256, Checkpoint, Delivery, Down, Header, Signed, Statement, Topic, merkle,
-};
+use protocol::{B256, Checkpoint, Delivery, Down, Header, Signed, Statement, Topic, merkle};
 use tracing::error;
 use units::Slot;
 

@@ -100,8 +100,7 @@ mod tests {
         expected: (Option<i64>, &[(i64, i64)], Option<i64>),
     ) {
         let settled = settled.map(|(slot, wh)| (Slot::new(slot), registers(wh)));
-        let edges =
-            edges.iter().map(|&(slot, wh)| (Slot::new(slot), registers(wh))).collect();
+        let edges = edges.iter().map(|&(slot, wh)| (Slot::new(slot), registers(wh))).collect();
         let metering = meter(settled, &edges, Slot::new(slot));
         let late: Vec<_> =
             metering.late.iter().map(|span| (span.slot.number(), span.import.wh())).collect();

@@ -65,10 +65,7 @@ pub struct Outcome {
 ///
 /// # Errors
 /// [`SettlingFault`]; nothing may be booked then.
-pub fn settle_slot(
-    basis: &SlotBasis<'_>,
-    rewards: &Cumulative,
-) -> Result<Outcome, SettlingFault> {
+pub fn settle_slot(basis: &SlotBasis<'_>, rewards: &Cumulative) -> Result<Outcome, SettlingFault> {
     let slot = basis.clearing.slot;
     let metered: Vec<Metered> = basis.members.iter().map(|member| metered(basis, member)).collect();
     let late: Vec<Late> =
@@ -106,10 +103,7 @@ fn metered(basis: &SlotBasis<'_>, member: &Member) -> Metered {
     }
 }
 
-fn late_lines<'a>(
-    basis: &'a SlotBasis<'_>,
-    member: &'a Member,
-) -> impl Iterator<Item = Late> + 'a {
+fn late_lines<'a>(basis: &'a SlotBasis<'_>, member: &'a Member) -> impl Iterator<Item = Late> + 'a {
     member.metering.late.iter().map(|span| Late {
         point: member.point.clone(),
         slot: span.slot,

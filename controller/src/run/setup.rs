@@ -98,11 +98,7 @@ pub fn enrolments(config: &Config) -> Vec<Enrolment> {
     config.households.iter().map(enrol).collect()
 }
 
-pub(super) fn desk(
-    config: &Config,
-    secrets: &Secrets,
-    tariff: &Tariff,
-) -> Result<Setup, RunFault> {
+pub(super) fn desk(config: &Config, secrets: &Secrets, tariff: &Tariff) -> Result<Setup, RunFault> {
     Ok(Setup {
         domain: Domain::new(config.community.clone()),
         key: secrets.key(),
@@ -117,8 +113,8 @@ pub(super) fn desk(
 
 pub(super) fn network(config: &Config) -> Result<Option<Arc<feeder::Network>>, RunFault> {
     let Some(feeder) = &config.feeder else { return Ok(None) };
-    let network =
-        feeder::Network::load(&feeder.dir).map_err(|error| RunFault::Feeder(error.to_string()))?;
+    let network = feeder::Network::read(|name| std::fs::File::open(feeder.dir.join(name)))
+        .map_err(|error| RunFault::Feeder(format!("{}: {error}", feeder.dir.display())))?;
     Ok(Some(Arc::new(network)))
 }
 

@@ -4,8 +4,8 @@
 //! write-ahead log, and `synchronous` is FULL, because anything less loses acknowledged commits when
 //! the power fails.
 
-pub mod read;
 pub mod outbox;
+pub mod read;
 mod restore;
 mod rows;
 mod write;

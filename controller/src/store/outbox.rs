@@ -91,7 +91,11 @@ impl Store {
         let written: Option<String> = row.try_get("epoch_header")?;
         let epoch_header =
             written.map(|_| json::<EpochHeader>(&row, "epoch_header")).transpose()?;
-        Ok(Some(PendingAnchor { draft: json(&row, "header")?, epoch_header, posted: posted(&row)? }))
+        Ok(Some(PendingAnchor {
+            draft: json(&row, "header")?,
+            epoch_header,
+            posted: posted(&row)?,
+        }))
     }
 
     /// An epoch by number.
@@ -195,7 +199,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreFault`].
-    pub async fn post(&mut self, table: Outbox, seq: u64, posted: &Posted) -> Result<(), StoreFault> {
+    pub async fn post(
+        &mut self,
+        table: Outbox,
+        seq: u64,
+        posted: &Posted,
+    ) -> Result<(), StoreFault> {
         let sql = format!(
             "UPDATE {} SET state = ?, nonce = ?, raw = ?, tx_hash = ?, progress = ?, \
              attempts = attempts + 1, error = NULL WHERE seq = ?",
@@ -245,7 +254,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreFault`].
-    pub async fn requeue(&mut self, table: Outbox, seq: u64, error: &str) -> Result<(), StoreFault> {
+    pub async fn requeue(
+        &mut self,
+        table: Outbox,
+        seq: u64,
+        error: &str,
+    ) -> Result<(), StoreFault> {
         let sql = format!(
             "UPDATE {} SET state = 'queued', nonce = NULL, raw = NULL, tx_hash = NULL, \
              progress = NULL, error = ? WHERE seq = ?",

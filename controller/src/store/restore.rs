@@ -19,8 +19,10 @@ impl Store {
             Some(text) => Some(Slot::new(text.parse().map_err(StoreFault::damaged)?)),
         };
         let log = self.load_log().await?;
-        let last_cleared: Option<i64> =
-            sqlx::query("SELECT MAX(slot) FROM clearing").fetch_one(&mut self.connection).await?.get(0);
+        let last_cleared: Option<i64> = sqlx::query("SELECT MAX(slot) FROM clearing")
+            .fetch_one(&mut self.connection)
+            .await?
+            .get(0);
         let last_cleared = last_cleared.map(Slot::new);
         let settled = log.as_ref().map(|(slot, _)| *slot).or(first_slot.map(Slot::previous));
         let last_anchor = self.load_last_anchor().await?;
@@ -74,8 +76,7 @@ impl Store {
     }
 
     async fn load_households(&mut self) -> Result<Vec<SavedHousehold>, StoreFault> {
-        let rows =
-            sqlx::query("SELECT * FROM household").fetch_all(&mut self.connection).await?;
+        let rows = sqlx::query("SELECT * FROM household").fetch_all(&mut self.connection).await?;
         rows.iter()
             .map(|row| {
                 let settled_slot: Option<i64> = row.try_get("settled_slot")?;
@@ -154,10 +155,11 @@ impl Store {
     }
 
     async fn load_fills(&mut self, slot: i64) -> Result<Vec<market::Fill>, StoreFault> {
-        let rows = sqlx::query("SELECT point, side, quantity_wh FROM fill WHERE slot = ? ORDER BY point")
-            .bind(slot)
-            .fetch_all(&mut self.connection)
-            .await?;
+        let rows =
+            sqlx::query("SELECT point, side, quantity_wh FROM fill WHERE slot = ? ORDER BY point")
+                .bind(slot)
+                .fetch_all(&mut self.connection)
+                .await?;
         rows.iter()
             .map(|row| {
                 let side: String = row.try_get("side")?;

@@ -1,7 +1,7 @@
 //! One step, one transaction.
 
-use sqlx::sqlite::SqliteConnection;
 use sqlx::Connection;
+use sqlx::sqlite::SqliteConnection;
 
 use super::rows::{stored, text};
 use super::{Store, StoreFault};

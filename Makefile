@@ -1,0 +1,53 @@
+# Streetwatt. `make demo` trades a real street; `make test` checks everything.
+.PHONY: demo test bench fmt web screenshots clean
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+# What the tests bring beside Rust: independent programs that judge ours.
+VENV := target/venv
+ANVIL = $(shell find contracts/node_modules/@foundry-rs -path '*/bin/anvil' 2>/dev/null | head -n 1)
+TEST_ENV = STREETWATT_NODE=1 STREETWATT_ANVIL=$(abspath $(ANVIL)) STREETWATT_PYTHON=$(abspath $(VENV))/bin/python \
+	STREETWATT_MOSQUITTO=$$(PATH=$$PATH:/usr/sbin command -v mosquitto)
+
+demo: web/dist/index.html
+	cargo run --quiet -p sim-grid -- demo
+
+test: web/dist/index.html contracts/node_modules/.done $(VENV)/.done
+	bash .ci/need chromium=chromium mosquitto=mosquitto
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	$(TEST_ENV) cargo test --workspace
+	cd web && npm run --silent check && npm run --silent test
+	cargo build --quiet -p sim-grid && node web/tests/against-demo.mjs target/debug/sim-grid
+
+bench: web/dist/index.html
+	cargo run --quiet --release -p sim-grid -- bench
+
+fmt:
+	cargo fmt --all
+
+web: web/dist/index.html
+
+web/dist/index.html: web/node_modules/.done $(shell find web/src web/public web/index.html -type f 2>/dev/null)
+	cd web && npm run --silent build
+
+web/node_modules/.done: web/package-lock.json
+	bash .ci/need node=nodejs npm=npm
+	cd web && npm ci --silent --no-audit --no-fund
+	touch $@
+
+contracts/node_modules/.done: contracts/package-lock.json
+	bash .ci/need node=nodejs npm=npm
+	cd contracts && npm ci --silent --no-audit --no-fund
+	touch $@
+
+$(VENV)/.done: sim-grid/tests/python/requirements.txt
+	bash .ci/need python3=python3
+	python3 -m venv $(VENV) || (bash .ci/need no-such-command=python3-venv && python3 -m venv $(VENV))
+	$(VENV)/bin/pip install --quiet -r $<
+	touch $@
+
+screenshots: web/dist/index.html
+	cargo build --quiet -p sim-grid && node web/tests/against-demo.mjs target/debug/sim-grid --screenshots docs
+
+clean:
+	rm -rf target web/dist web/node_modules contracts/node_modules

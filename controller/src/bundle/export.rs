@@ -1,0 +1,321 @@
+//! Writes a bundle from the record.
+
+mod meters;
+
+use std::collections::BTreeSet;
+use std::io;
+
+use protocol::{B256, keccak256};
+use units::Slot;
+
+use super::line::{
+    AnchorLine, CheckpointLine, ClearingLine, FORMAT, HeaderLine, Line, Manifest, MemberLine,
+    OrderLine, Seal, StatementLine, Street, TransferLine, TransfersLine,
+};
+use crate::config::Config;
+use crate::run::policy;
+use crate::store::read::{LogEntry, ReadFault, Reader, StoredTransfer};
+use meters::Meters;
+
+/// Text that is handed on at once, bytes.
+const CHUNK_BYTES: usize = 64 * 1024;
+/// How far back a clearing may refer in the log.
+const MAX_BEFORE: i64 = 10 * Slot::PER_DAY;
+
+/// Why there is no bundle.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportFault {
+    /// The record cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadFault),
+    /// The bundle cannot be written.
+    #[error("the bundle cannot be written: {0}")]
+    Write(#[from] io::Error),
+    /// Not all of the slots are settled.
+    #[error(
+        "slots {} ({first}) to {} ({last}) are not all settled; the record has {have}",
+        first.number(), last.number()
+    )]
+    NotSettled {
+        /// First slot asked for.
+        first: Slot,
+        /// Last slot asked for.
+        last: Slot,
+        /// What there is.
+        have: String,
+    },
+    /// The record contradicts itself or the configuration.
+    #[error("slot {} ({slot}): {what}", slot.number())]
+    Inconsistent {
+        /// The slot.
+        slot: Slot,
+        /// What does not fit.
+        what: String,
+    },
+}
+
+/// What was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// Lines, the manifest included.
+    pub lines: u64,
+    /// The manifest's digest.
+    pub fingerprint: B256,
+}
+
+/// A bundle about to be written.
+pub struct Export {
+    reader: Reader,
+    street: Street,
+    first: Slot,
+    last: Slot,
+    meters: Meters,
+    /// Slots before the first whose checkpoint is written.
+    before: BTreeSet<Slot>,
+    /// Slots before the first whose clearing is written.
+    earlier: BTreeSet<Slot>,
+    /// Roots of the log that the bundle knows.
+    roots: BTreeSet<B256>,
+}
+
+impl Export {
+    /// Looks up what stands before the first slot.
+    ///
+    /// # Errors
+    /// [`ExportFault`] when the slots are not all settled or the record does not fit.
+    pub async fn begin(
+        config: &Config,
+        reader: &Reader,
+        (first, last): (Slot, Slot),
+    ) -> Result<Self, ExportFault> {
+        let settled = reader.settled_range().await?;
+        let covered =
+            settled.is_some_and(|(from, to)| from <= first && first <= last && last <= to);
+        if !covered {
+            let have = settled.map_or_else(
+                || "none".to_owned(),
+                |(from, to)| format!("{} ({from}) to {} ({to})", from.number(), to.number()),
+            );
+            return Err(ExportFault::NotSettled { first, last, have });
+        }
+        let log = reader.log_entry(first.previous()).await?.map(|entry| entry.frontier);
+        let log = log.unwrap_or_default();
+        let policy = policy(&config.rewards);
+        let street = Street {
+            format: FORMAT,
+            community: config.community.clone(),
+            currency: config.currency.clone(),
+            operator: reader.operator().await?,
+            first_slot: first.number(),
+            last_slot: last.number(),
+            gate_lead_s: config.market.gate_lead_s,
+            reward_rate: policy.rate_wei_per_wh.to_string(),
+            reward_cap: policy.cap_wei.to_string(),
+            log,
+            members: members(config, reader, first).await?,
+        };
+        Ok(Self {
+            reader: reader.clone(),
+            meters: Meters::before(reader, &street.members, first).await?,
+            roots: BTreeSet::from([street.log.root()]),
+            street,
+            first,
+            last,
+            before: BTreeSet::new(),
+            earlier: BTreeSet::new(),
+        })
+    }
+
+    /// Writes all lines, in pieces that end with a line break, through `out`.
+    ///
+    /// # Errors
+    /// [`ExportFault`]; what was written by then has no manifest and does not verify.
+    pub async fn write(
+        mut self,
+        out: impl AsyncFnMut(String) -> io::Result<()>,
+    ) -> Result<Written, ExportFault> {
+        let mut writer = Writer::new(out);
+        writer.line(&Line::Street(Box::new(self.street.clone()))).await?;
+        self.write_before(self.first.previous(), &mut writer).await?;
+        for reading in self.meters.baselines() {
+            writer.line(&Line::Baseline(Box::new(reading))).await?;
+        }
+        writer.seal().await?;
+        let mut slot = self.first;
+        while slot <= self.last {
+            self.write_slot(slot, &mut writer).await?;
+            slot = slot.next();
+        }
+        for epoch in self.reader.epochs_ending_between(self.first, self.last).await? {
+            let anchor = AnchorLine { header: epoch.header, rewards: epoch.rewards };
+            writer.line(&Line::Anchor(Box::new(anchor))).await?;
+        }
+        writer.seal().await?;
+        writer.finish().await
+    }
+
+    async fn write_slot(
+        &mut self,
+        slot: Slot,
+        writer: &mut Writer<impl AsyncFnMut(String) -> io::Result<()>>,
+    ) -> Result<(), ExportFault> {
+        let missing = |what: &str| ExportFault::Inconsistent { slot, what: what.to_owned() };
+        let entry = self.reader.log_entry(slot).await?;
+        let LogEntry { header, checkpoint, frontier } =
+            entry.ok_or_else(|| missing("it is not in the log"))?;
+        let clearing = self.reader.signed_clearing(slot).await?;
+        let clearing = clearing.ok_or_else(|| missing("its clearing is missing"))?;
+        let statements = self.reader.statements_of(slot).await?;
+
+        self.write_root(slot, clearing.body.log_root, writer).await?;
+        for late in statements.iter().flat_map(|statement| &statement.late) {
+            self.write_terms(Slot::new(late.slot), writer).await?;
+        }
+        writer.line(&Line::Clearing(Box::new(ClearingLine { clearing }))).await?;
+        for order in self.reader.book(slot).await? {
+            let order = OrderLine { received_ms: order.received_ms, order: order.signed };
+            writer.line(&Line::Order(Box::new(order))).await?;
+        }
+        for reading in self.meters.settled_in(&self.reader, slot, &header).await? {
+            writer.line(&Line::Reading(Box::new(reading))).await?;
+        }
+        for statement in statements {
+            writer.line(&Line::Statement(Box::new(StatementLine { statement }))).await?;
+        }
+        let transfers = self.reader.transfers(slot).await?;
+        let transfers = transfers.into_iter().map(TransferLine::from).collect();
+        writer.line(&Line::Transfers(Box::new(TransfersLine { transfers }))).await?;
+        writer.line(&Line::Header(Box::new(HeaderLine { header, checkpoint }))).await?;
+        self.roots.insert(frontier.root());
+        writer.seal().await
+    }
+
+    /// Writes the checkpoints that connect an older root, which a clearing refers to, with the log.
+    async fn write_root(
+        &mut self,
+        slot: Slot,
+        root: B256,
+        writer: &mut Writer<impl AsyncFnMut(String) -> io::Result<()>>,
+    ) -> Result<(), ExportFault> {
+        if root.is_zero() || self.roots.contains(&root) {
+            return Ok(());
+        }
+        let found = self.reader.slot_of_root(root).await?;
+        let bound = self.first.offset(-MAX_BEFORE);
+        let Some(oldest) = found.filter(|found| *found < self.first && *found > bound) else {
+            let what = format!("its clearing refers to a log root {root} that is not on record");
+            return Err(ExportFault::Inconsistent { slot, what });
+        };
+        let newest = self.before.first().copied().unwrap_or(self.first).previous();
+        let mut slot = newest;
+        while slot >= oldest {
+            self.write_before(slot, writer).await?;
+            slot = slot.previous();
+        }
+        Ok(())
+    }
+
+    async fn write_before(
+        &mut self,
+        slot: Slot,
+        writer: &mut Writer<impl AsyncFnMut(String) -> io::Result<()>>,
+    ) -> Result<(), ExportFault> {
+        let Some(entry) = self.reader.log_entry(slot).await? else { return Ok(()) };
+        self.before.insert(slot);
+        self.roots.insert(entry.frontier.root());
+        let checkpoint = CheckpointLine { checkpoint: entry.checkpoint };
+        writer.line(&Line::Before(Box::new(checkpoint))).await
+    }
+
+    /// Writes the clearing of a slot before the first, for its terms.
+    async fn write_terms(
+        &mut self,
+        slot: Slot,
+        writer: &mut Writer<impl AsyncFnMut(String) -> io::Result<()>>,
+    ) -> Result<(), ExportFault> {
+        if slot >= self.first || self.earlier.contains(&slot) {
+            return Ok(());
+        }
+        // Slots before the first one ever have no clearing; the verifier says so.
+        let Some(clearing) = self.reader.signed_clearing(slot).await? else { return Ok(()) };
+        self.earlier.insert(slot);
+        writer.line(&Line::Earlier(Box::new(ClearingLine { clearing }))).await
+    }
+}
+
+async fn members(
+    config: &Config,
+    reader: &Reader,
+    first: Slot,
+) -> Result<Vec<MemberLine>, ReadFault> {
+    let mut members = Vec::with_capacity(config.households.len());
+    for home in &config.households {
+        let statement = reader.statement_before(&home.point, first).await?;
+        let rewards = statement.map(|statement| statement.reward_total).unwrap_or_default();
+        members.push(MemberLine {
+            point: home.point.clone(),
+            key: home.key.clone(),
+            epoch: home.epoch,
+            payout: home.payout,
+            renewable: home.renewable,
+            max_import_w: home.max_import_w,
+            max_export_w: home.max_export_w,
+            rewards_before: rewards.to_string(),
+        });
+    }
+    members.sort_by(|a, b| a.point.cmp(&b.point));
+    Ok(members)
+}
+
+impl From<StoredTransfer> for TransferLine {
+    fn from(transfer: StoredTransfer) -> Self {
+        let StoredTransfer { debit, credit, amount, reason } = transfer;
+        Self { debit, credit, amount, reason }
+    }
+}
+
+/// Writes lines, and the seals over them.
+struct Writer<F> {
+    out: F,
+    text: String,
+    lines: u64,
+    /// Hashes of the lines of the open block.
+    block: Vec<B256>,
+    seals: Vec<B256>,
+}
+
+impl<F: AsyncFnMut(String) -> io::Result<()>> Writer<F> {
+    fn new(out: F) -> Self {
+        Self { out, text: String::new(), lines: 0, block: Vec::new(), seals: Vec::new() }
+    }
+
+    async fn line(&mut self, line: &Line) -> Result<(), ExportFault> {
+        let text = line.to_text();
+        self.block.push(keccak256(text.as_bytes()));
+        self.put(&text).await
+    }
+
+    async fn seal(&mut self) -> Result<(), ExportFault> {
+        let seal = Seal::over(std::mem::take(&mut self.block));
+        self.seals.push(seal.digest);
+        self.put(&Line::Seal(Box::new(seal)).to_text()).await
+    }
+
+    async fn put(&mut self, text: &str) -> Result<(), ExportFault> {
+        self.text.push_str(text);
+        self.text.push('\n');
+        self.lines += 1;
+        if self.text.len() >= CHUNK_BYTES {
+            (self.out)(std::mem::take(&mut self.text)).await?;
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<Written, ExportFault> {
+        let manifest = Manifest::over(self.lines, std::mem::take(&mut self.seals));
+        let fingerprint = manifest.digest;
+        self.put(&Line::Manifest(Box::new(manifest)).to_text()).await?;
+        (self.out)(std::mem::take(&mut self.text)).await?;
+        Ok(Written { lines: self.lines, fingerprint })
+    }
+}

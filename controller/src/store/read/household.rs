@@ -1,0 +1,314 @@
+//! Households: their bills, what their own agents found, and their meters.
+
+use protocol::{LateLine, Statement};
+use serde::Deserialize;
+use serde_json::Value;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+use units::{Energy, Money, PointId, Price, Slot};
+
+use super::slot::epoch_of;
+use super::{ReadFault, Reader, damaged, json};
+
+/// One household's bill for one slot, with all that the pages say about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatementRow {
+    /// The bill as the household has it.
+    pub statement: Statement,
+    /// The supplier's price in the slot.
+    pub retail: Price,
+    /// What the supplier paid.
+    pub feed_in: Price,
+    /// Position of the slot's header in the log.
+    pub log_index: u64,
+    /// What the household's agent found.
+    pub audit: Option<AuditRow>,
+    /// The final epoch on the chain that contains the slot.
+    pub anchored_seq: Option<u64>,
+}
+
+/// A household's own verdict on a bill.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditRow {
+    /// Whether everything held.
+    pub verified: bool,
+    /// What did not; empty when verified.
+    pub reason: String,
+    /// When, Unix milliseconds of market time.
+    pub time_ms: i64,
+}
+
+/// How far a meter's readings have come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeterRow {
+    /// Metering point.
+    pub point: PointId,
+    /// Highest sequence number without a gap before it.
+    pub reading_seq: u64,
+    /// When that reading was taken, Unix milliseconds of market time.
+    pub last_reading_ms: Option<i64>,
+    /// How it came about.
+    pub quality: Option<String>,
+    /// All rewards so far, in 10⁻¹⁸ tokens.
+    pub reward_total: u128,
+}
+
+/// Everything ever settled with one household.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AllTime {
+    /// Settled slots.
+    pub slots: u64,
+    /// Metered import.
+    pub import: Energy,
+    /// Metered export.
+    pub export: Energy,
+    /// Bought in auctions.
+    pub bought: Energy,
+    /// Sold in auctions.
+    pub sold: Energy,
+    /// Sum of the bills; positive = has paid.
+    pub amount: Money,
+    /// What the same energy would have cost with the supplier alone.
+    pub alone: Money,
+    /// Energy that earned rewards.
+    pub reward: Energy,
+}
+
+impl StatementRow {
+    /// What the household would have paid the supplier without the community.
+    #[must_use]
+    pub fn alone(&self) -> Money {
+        let at = |import_wh: i64, export_wh: i64, retail: Price, feed_in: Price| {
+            Energy::from_wh(import_wh) * retail - Energy::from_wh(export_wh) * feed_in
+        };
+        let Statement { import_wh, export_wh, late, .. } = &self.statement;
+        let late = late.iter().map(|line| {
+            let LateLine { import_wh, export_wh, retail, feed_in, .. } = *line;
+            let price = Price::from_nano_per_wh;
+            at(import_wh, export_wh, price(retail), price(feed_in))
+        });
+        at(*import_wh, *export_wh, self.retail, self.feed_in) + late.sum()
+    }
+
+    /// The part of the metered import that came from neighbours: what was bought and used, and what
+    /// was matched beyond that.
+    #[must_use]
+    pub fn local_import(&self) -> Energy {
+        let Statement { import_wh, import_deviation_wh, import_local_wh, .. } = self.statement;
+        Energy::from_wh(local_part(import_wh, import_deviation_wh, import_local_wh))
+    }
+
+    /// The part of the metered export that neighbours used.
+    #[must_use]
+    pub fn local_export(&self) -> Energy {
+        // The export leg is long when more was fed in than sold, so its sign is the other one.
+        let Statement { export_wh, export_deviation_wh, export_local_wh, .. } = self.statement;
+        Energy::from_wh(local_part(export_wh, -export_deviation_wh, export_local_wh))
+    }
+}
+
+/// What is metered, less what went beyond the schedule and was not matched either.
+fn local_part(metered_wh: i64, beyond_wh: i64, matched_wh: i64) -> i64 {
+    if beyond_wh > 0 { metered_wh - beyond_wh + matched_wh } else { metered_wh }
+}
+
+/// The part of a stored delivery that a row needs.
+#[derive(Deserialize)]
+struct Slip {
+    statement: Statement,
+    header: HeaderSlip,
+}
+
+#[derive(Deserialize)]
+struct HeaderSlip {
+    index: u64,
+    retail: i64,
+    feed_in: i64,
+}
+
+const SELECT_STATEMENT: &str = "SELECT s.slot, s.point, s.delivery, a.verified, a.reason, \
+     a.time_ms FROM statement s LEFT JOIN audit a ON a.slot = s.slot AND a.point = s.point";
+
+impl Reader {
+    /// A household's newest statements before `before` (all when absent), newest first.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn statements(
+        &self,
+        point: &PointId,
+        before: Option<Slot>,
+        limit: u32,
+    ) -> Result<Vec<StatementRow>, ReadFault> {
+        let sql = format!(
+            "{SELECT_STATEMENT} WHERE s.point = ?1 AND s.slot < ?2 ORDER BY s.slot DESC LIMIT ?3"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(point.as_str())
+            .bind(before.map_or(i64::MAX, Slot::number))
+            .bind(limit)
+            .fetch_all(&self.pool)
+            .await?;
+        self.statement_rows(&rows).await
+    }
+
+    /// All households' statements of the slots from `first` to `last`.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn statements_between(
+        &self,
+        first: Slot,
+        last: Slot,
+    ) -> Result<Vec<StatementRow>, ReadFault> {
+        let sql =
+            format!("{SELECT_STATEMENT} WHERE s.slot BETWEEN ?1 AND ?2 ORDER BY s.slot, s.point");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(first.number())
+            .bind(last.number())
+            .fetch_all(&self.pool)
+            .await?;
+        self.statement_rows(&rows).await
+    }
+
+    async fn statement_rows(&self, rows: &[SqliteRow]) -> Result<Vec<StatementRow>, ReadFault> {
+        let mut statements = rows.iter().map(statement_row).collect::<Result<Vec<_>, _>>()?;
+        let slots = || statements.iter().map(|row| row.statement.slot);
+        let (Some(first), Some(last)) = (slots().min(), slots().max()) else {
+            return Ok(statements);
+        };
+        let epochs = self.final_epochs(first, last).await?;
+        for row in &mut statements {
+            row.anchored_seq = epoch_of(&epochs, row.statement.slot);
+        }
+        Ok(statements)
+    }
+
+    /// What was sent to a household for one slot.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn delivery(&self, point: &PointId, slot: Slot) -> Result<Option<Value>, ReadFault> {
+        let text: Option<String> =
+            sqlx::query_scalar("SELECT delivery FROM statement WHERE slot = ?1 AND point = ?2")
+                .bind(slot.number())
+                .bind(point.as_str())
+                .fetch_optional(&self.pool)
+                .await?;
+        text.map(|text| json("statement", format!("{} {point}", slot.number()), &text)).transpose()
+    }
+
+    /// Everything ever settled with one household, from sums that the database makes.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn all_time(&self, point: &PointId) -> Result<AllTime, ReadFault> {
+        let row = sqlx::query(
+            "SELECT COUNT(*) AS slots, COALESCE(SUM(s.import_wh), 0) AS import_wh, \
+             COALESCE(SUM(s.export_wh), 0) AS export_wh, COALESCE(SUM(bought_wh), 0) AS bought_wh, \
+             COALESCE(SUM(sold_wh), 0) AS sold_wh, COALESCE(SUM(amount), 0) AS amount, \
+             COALESCE(SUM(reward_wh), 0) AS reward_wh, \
+             COALESCE(SUM(s.import_wh * c.retail - s.export_wh * c.feed_in), 0) AS alone \
+             FROM statement s LEFT JOIN clearing c ON c.slot = s.slot WHERE s.point = ?1",
+        )
+        .bind(point.as_str())
+        .fetch_one(&self.pool)
+        .await?;
+        // Late energy costs the same with and without the community: it is the only money that
+        // moves between a household and the supplier directly.
+        let late: i64 = sqlx::query_scalar(
+            "SELECT COALESCE((SELECT SUM(amount) FROM transfer \
+                 WHERE debit = ?1 AND credit = 'supplier'), 0) \
+             - COALESCE((SELECT SUM(amount) FROM transfer \
+                 WHERE credit = ?1 AND debit = 'supplier'), 0)",
+        )
+        .bind(format!("household:{point}"))
+        .fetch_one(&self.pool)
+        .await?;
+        let energy = |name: &str| row.try_get(name).map(Energy::from_wh);
+        let money = |name: &str| row.try_get(name).map(Money::from_nano);
+        let slots: i64 = row.try_get("slots")?;
+        Ok(AllTime {
+            slots: u64::try_from(slots).map_err(|why| damaged("statement", point, why))?,
+            import: energy("import_wh")?,
+            export: energy("export_wh")?,
+            bought: energy("bought_wh")?,
+            sold: energy("sold_wh")?,
+            amount: money("amount")?,
+            alone: money("alone")? + Money::from_nano(late),
+            reward: energy("reward_wh")?,
+        })
+    }
+
+    /// Every household's meter.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn meters(&self) -> Result<Vec<MeterRow>, ReadFault> {
+        let rows = sqlx::query(
+            "SELECT h.point, h.reading_seq, h.reward_total, r.time_ms, r.quality \
+             FROM household h LEFT JOIN reading r \
+             ON r.point = h.point AND r.epoch = h.epoch AND r.seq = h.reading_seq",
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(meter_row).collect()
+    }
+}
+
+fn statement_row(row: &SqliteRow) -> Result<StatementRow, ReadFault> {
+    let slot: i64 = row.try_get("slot")?;
+    let point: String = row.try_get("point")?;
+    let delivery: String = row.try_get("delivery")?;
+    let slip: Slip = json("statement", format!("{slot} {point}"), &delivery)?;
+    let verified: Option<bool> = row.try_get("verified")?;
+    let audit = match verified {
+        None => None,
+        Some(verified) => Some(AuditRow {
+            verified,
+            reason: row.try_get("reason")?,
+            time_ms: row.try_get("time_ms")?,
+        }),
+    };
+    Ok(StatementRow {
+        statement: slip.statement,
+        retail: Price::from_nano_per_wh(slip.header.retail),
+        feed_in: Price::from_nano_per_wh(slip.header.feed_in),
+        log_index: slip.header.index,
+        audit,
+        anchored_seq: None,
+    })
+}
+
+fn meter_row(row: &SqliteRow) -> Result<MeterRow, ReadFault> {
+    let point: String = row.try_get("point")?;
+    let seq: i64 = row.try_get("reading_seq")?;
+    let reward: String = row.try_get("reward_total")?;
+    let fault = |why: String| damaged("household", &point, why);
+    Ok(MeterRow {
+        reading_seq: u64::try_from(seq).map_err(|why| fault(why.to_string()))?,
+        last_reading_ms: row.try_get("time_ms")?,
+        quality: row.try_get("quality")?,
+        reward_total: reward.parse().map_err(|_| fault(format!("{reward:?} is no amount")))?,
+        point: PointId::new(point.as_str()).map_err(|why| fault(why.to_string()))?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `[metered, bought or sold, matched]` of a leg and the part of it that was local.
+    #[test]
+    fn local_and_grid_parts_of_a_leg_add_up_to_what_was_metered() {
+        for (metered, scheduled, matched, local) in [
+            (500, 300, 0, 300),
+            (500, 300, 150, 450),
+            (500, 500, 0, 500),
+            (200, 300, 40, 200),
+            (500, 0, 0, 0),
+        ] {
+            assert_eq!(local_part(metered, metered - scheduled, matched), local);
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! The signed record, slot by slot, for the export.
+
+use std::collections::BTreeMap;
+
+use chain::EpochHeader;
+use protocol::{
+    Address, B256, Checkpoint, Clearing, Header, Order, Reading, Signed, Statement, merkle,
+};
+use serde::Deserialize;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+use units::{PointId, Slot};
+
+use super::{ReadFault, Reader, damaged, hash, json};
+use crate::desk::AnchorDraft;
+
+/// Readings of one household per question.
+const READINGS_PER_QUESTION: u32 = 256;
+
+/// A settled slot's place in the log.
+#[derive(Debug, Clone)]
+pub struct LogEntry {
+    /// The header.
+    pub header: Header,
+    /// The operator's signature under the log that ends with it.
+    pub checkpoint: Signed<Checkpoint>,
+    /// The log after it.
+    pub frontier: merkle::Frontier,
+}
+
+/// An accepted order.
+#[derive(Debug, Clone)]
+pub struct StoredOrder {
+    /// The order.
+    pub signed: Signed<Order>,
+    /// When it arrived, Unix milliseconds of market time.
+    pub received_ms: i64,
+}
+
+/// An accepted reading.
+#[derive(Debug, Clone)]
+pub struct StoredReading {
+    /// The reading.
+    pub signed: Signed<Reading>,
+    /// Its digest.
+    pub digest: B256,
+    /// When it arrived, Unix milliseconds of market time.
+    pub received_ms: i64,
+    /// Why its registers do not count.
+    pub quarantine: Option<String>,
+}
+
+/// A ledger entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredTransfer {
+    /// Who pays.
+    pub debit: String,
+    /// Who gets.
+    pub credit: String,
+    /// How much, nano-currency.
+    pub amount: i64,
+    /// What for.
+    pub reason: String,
+}
+
+/// An epoch whose header was signed.
+#[derive(Debug, Clone)]
+pub struct StoredEpoch {
+    /// As the chain gets it.
+    pub header: EpochHeader,
+    /// Rewards so far by payout account, 10⁻¹⁸ tokens as decimal text.
+    pub rewards: BTreeMap<Address, String>,
+}
+
+/// The part of a stored delivery that an export needs.
+#[derive(Deserialize)]
+struct Slip {
+    statement: Statement,
+}
+
+impl Reader {
+    /// The operator whose record this is.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn operator(&self) -> Result<Address, ReadFault> {
+        let text: Option<String> =
+            sqlx::query_scalar("SELECT value FROM meta WHERE key = 'operator'")
+                .fetch_optional(&self.pool)
+                .await?;
+        let text = text.ok_or_else(|| damaged("meta", "operator", "it is missing"))?;
+        text.parse().map_err(|error| damaged("meta", "operator", error))
+    }
+
+    /// First and last settled slot; none before the first.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn settled_range(&self) -> Result<Option<(Slot, Slot)>, ReadFault> {
+        let (first, last): (Option<i64>, Option<i64>) =
+            sqlx::query_as("SELECT MIN(slot), MAX(slot) FROM header").fetch_one(&self.pool).await?;
+        Ok(first.zip(last).map(|(first, last)| (Slot::new(first), Slot::new(last))))
+    }
+
+    /// A settled slot's place in the log.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn log_entry(&self, slot: Slot) -> Result<Option<LogEntry>, ReadFault> {
+        let row =
+            sqlx::query("SELECT slot, header, checkpoint, frontier FROM header WHERE slot = ?1")
+                .bind(slot.number())
+                .fetch_optional(&self.pool)
+                .await?;
+        row.as_ref().map(log_entry).transpose()
+    }
+
+    /// The log entry whose root this is.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn slot_of_root(&self, root: B256) -> Result<Option<Slot>, ReadFault> {
+        let slot: Option<i64> =
+            sqlx::query_scalar("SELECT slot FROM header WHERE root = ?1 ORDER BY slot LIMIT 1")
+                .bind(root.as_slice())
+                .fetch_optional(&self.pool)
+                .await?;
+        Ok(slot.map(Slot::new))
+    }
+
+    /// The signed clearing of a slot.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn signed_clearing(&self, slot: Slot) -> Result<Option<Signed<Clearing>>, ReadFault> {
+        let text: Option<String> =
+            sqlx::query_scalar("SELECT message FROM clearing WHERE slot = ?1")
+                .bind(slot.number())
+                .fetch_optional(&self.pool)
+                .await?;
+        text.map(|text| json("clearing", slot.number(), &text)).transpose()
+    }
+
+    /// The book of a slot: every household's last order, by metering point.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn book(&self, slot: Slot) -> Result<Vec<StoredOrder>, ReadFault> {
+        let rows: Vec<(i64, String)> = sqlx::query_as(
+            "SELECT received_ms, message FROM book_order o WHERE slot = ?1 \
+             AND seq = (SELECT MAX(seq) FROM book_order n \
+                 WHERE n.slot = o.slot AND n.point = o.point) ORDER BY point",
+        )
+        .bind(slot.number())
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .map(|(received_ms, text)| {
+                let signed = json("book_order", slot.number(), &text)?;
+                Ok(StoredOrder { signed, received_ms })
+            })
+            .collect()
+    }
+
+    /// The next readings of a household after `seq`, in order; a bounded number of them.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn readings_after(
+        &self,
+        point: &PointId,
+        epoch: u32,
+        seq: u64,
+    ) -> Result<Vec<StoredReading>, ReadFault> {
+        let rows = sqlx::query(
+            "SELECT seq, digest, received_ms, quarantine, message FROM reading \
+             WHERE point = ?1 AND epoch = ?2 AND seq > ?3 ORDER BY seq LIMIT ?4",
+        )
+        .bind(point.as_str())
+        .bind(epoch)
+        .bind(i64::try_from(seq).unwrap_or(i64::MAX))
+        .bind(READINGS_PER_QUESTION)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(|row| stored_reading(row, point)).collect()
+    }
+
+    /// A household's newest counting reading for a slot up to `slot` that arrived before `before_ms`.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn newest_reading(
+        &self,
+        point: &PointId,
+        epoch: u32,
+        slot: Slot,
+        before_ms: i64,
+    ) -> Result<Option<StoredReading>, ReadFault> {
+        let row = sqlx::query(
+            "SELECT seq, digest, received_ms, quarantine, message FROM reading \
+             WHERE point = ?1 AND epoch = ?2 AND quarantine IS NULL AND slot <= ?3 \
+             AND received_ms < ?4 ORDER BY seq DESC LIMIT 1",
+        )
+        .bind(point.as_str())
+        .bind(epoch)
+        .bind(slot.number())
+        .bind(before_ms)
+        .fetch_optional(&self.pool)
+        .await?;
+        row.as_ref().map(|row| stored_reading(row, point)).transpose()
+    }
+
+    /// All statements of a slot, by position.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn statements_of(&self, slot: Slot) -> Result<Vec<Statement>, ReadFault> {
+        let texts: Vec<String> =
+            sqlx::query_scalar("SELECT delivery FROM statement WHERE slot = ?1 ORDER BY position")
+                .bind(slot.number())
+                .fetch_all(&self.pool)
+                .await?;
+        texts
+            .iter()
+            .map(|text| json::<Slip>("statement", slot.number(), text).map(|slip| slip.statement))
+            .collect()
+    }
+
+    /// A household's newest statement before a slot.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn statement_before(
+        &self,
+        point: &PointId,
+        slot: Slot,
+    ) -> Result<Option<Statement>, ReadFault> {
+        let text: Option<String> = sqlx::query_scalar(
+            "SELECT delivery FROM statement WHERE point = ?1 AND slot < ?2 \
+             ORDER BY slot DESC LIMIT 1",
+        )
+        .bind(point.as_str())
+        .bind(slot.number())
+        .fetch_optional(&self.pool)
+        .await?;
+        let slip: Option<Slip> = text.map(|text| json("statement", point, &text)).transpose()?;
+        Ok(slip.map(|slip| slip.statement))
+    }
+
+    /// All ledger entries of a slot, in order.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn transfers(&self, slot: Slot) -> Result<Vec<StoredTransfer>, ReadFault> {
+        let rows: Vec<(String, String, i64, String)> = sqlx::query_as(
+            "SELECT debit, credit, amount, reason FROM transfer WHERE slot = ?1 ORDER BY number",
+        )
+        .bind(slot.number())
+        .fetch_all(&self.pool)
+        .await?;
+        let transfer =
+            |(debit, credit, amount, reason)| StoredTransfer { debit, credit, amount, reason };
+        Ok(rows.into_iter().map(transfer).collect())
+    }
+
+    /// Epochs that were signed and end between two slots, in order.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn epochs_ending_between(
+        &self,
+        first: Slot,
+        last: Slot,
+    ) -> Result<Vec<StoredEpoch>, ReadFault> {
+        let rows: Vec<(i64, String, String)> = sqlx::query_as(
+            "SELECT seq, epoch_header, header FROM anchor WHERE epoch_header IS NOT NULL \
+             AND to_slot BETWEEN ?1 AND ?2 ORDER BY seq",
+        )
+        .bind(first.number())
+        .bind(last.number())
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .map(|(seq, header, draft)| {
+                let draft: AnchorDraft = json("anchor", seq, &draft)?;
+                Ok(StoredEpoch { header: json("anchor", seq, &header)?, rewards: draft.rewards })
+            })
+            .collect()
+    }
+}
+
+fn log_entry(row: &SqliteRow) -> Result<LogEntry, ReadFault> {
+    let slot: i64 = row.try_get("slot")?;
+    let text = |name: &str| row.try_get::<String, _>(name);
+    Ok(LogEntry {
+        header: json("header", slot, &text("header")?)?,
+        checkpoint: json("header", slot, &text("checkpoint")?)?,
+        frontier: json("header", slot, &text("frontier")?)?,
+    })
+}
+
+fn stored_reading(row: &SqliteRow, point: &PointId) -> Result<StoredReading, ReadFault> {
+    let seq: i64 = row.try_get("seq")?;
+    let key = || format!("{point} {seq}");
+    let (digest, message): (Vec<u8>, String) = (row.try_get("digest")?, row.try_get("message")?);
+    Ok(StoredReading {
+        signed: json("reading", key(), &message)?,
+        digest: hash("reading", key(), &digest)?,
+        received_ms: row.try_get("received_ms")?,
+        quarantine: row.try_get("quarantine")?,
+    })
+}

@@ -1,0 +1,282 @@
+//! Slots: cleared, settled, anchored.
+
+use std::collections::BTreeMap;
+
+use protocol::{Header, Side};
+use serde_json::Value;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+use units::{Energy, Money, Price, Slot};
+
+use super::{ReadFault, Reader, damaged, json};
+
+/// One slot after its auction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotRow {
+    /// The slot.
+    pub slot: Slot,
+    /// The supplier's price.
+    pub retail: Price,
+    /// What the supplier pays.
+    pub feed_in: Price,
+    /// Clearing price, when something was traded.
+    pub price: Option<Price>,
+    /// Lowest and highest market-clearing price.
+    pub interval: Option<(Price, Price)>,
+    /// Orders in the book.
+    pub orders: u32,
+    /// Energy traded.
+    pub cleared: Energy,
+    /// How the result was found.
+    pub method: String,
+    /// The signed header, once the slot is settled.
+    pub header: Option<Header>,
+    /// What the metered plants produced; none when no production is metered at both edges.
+    pub produced: Option<Energy>,
+    /// The final epoch on the chain that contains the slot.
+    pub anchored_seq: Option<u64>,
+}
+
+/// Sums over a range of settled slots.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SlotSpan {
+    /// Settled slots in the range.
+    pub slots: u32,
+    /// Metered import.
+    pub import: Energy,
+    /// Metered export.
+    pub export: Energy,
+    /// Export that neighbours used.
+    pub local: Energy,
+    /// What the supplier got, less what it paid.
+    pub supplier: Money,
+    /// Energy that earned rewards.
+    pub reward: Energy,
+}
+
+/// All orders of one side at one limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Level {
+    /// The limit.
+    pub price: Price,
+    /// Energy ordered at exactly this limit.
+    pub quantity: Energy,
+}
+
+const SELECT_SLOT: &str = "SELECT c.slot, c.cleared_wh, c.price, c.price_low, c.price_high, \
+     c.retail, c.feed_in, c.orders, c.method, h.header, \
+     (SELECT SUM(n.produced_wh - b.produced_wh) FROM reading n \
+      JOIN reading b ON b.slot = n.slot - 1 AND b.point = n.point AND b.epoch = n.epoch \
+      WHERE n.slot = c.slot AND n.quarantine IS NULL AND b.quarantine IS NULL) AS produced_wh \
+     FROM clearing c LEFT JOIN header h ON h.slot = c.slot";
+
+impl Reader {
+    /// Slots before `before` (all when absent), newest first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn slots(&self, before: Option<Slot>, limit: u32) -> Result<Vec<SlotRow>, ReadFault> {
+        let before = before.map_or(i64::MAX, Slot::number);
+        let sql = format!("{SELECT_SLOT} WHERE c.slot < ?1 ORDER BY c.slot DESC LIMIT ?2");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(before)
+            .bind(limit)
+            .fetch_all(&self.pool)
+            .await?;
+        let mut slots = rows.iter().map(slot_row).collect::<Result<Vec<_>, _>>()?;
+        self.mark_anchored(&mut slots).await?;
+        Ok(slots)
+    }
+
+    /// One slot, when its auction is over.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn slot(&self, slot: Slot) -> Result<Option<SlotRow>, ReadFault> {
+        let sql = format!("{SELECT_SLOT} WHERE c.slot = ?1");
+        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(slot.number())
+            .fetch_optional(&self.pool)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let mut slots = vec![slot_row(&row)?];
+        self.mark_anchored(&mut slots).await?;
+        Ok(slots.pop())
+    }
+
+    async fn mark_anchored(&self, slots: &mut [SlotRow]) -> Result<(), ReadFault> {
+        let numbers = || slots.iter().map(|row| row.slot.number());
+        let (Some(first), Some(last)) = (numbers().min(), numbers().max()) else { return Ok(()) };
+        let epochs = self.final_epochs(first, last).await?;
+        for row in slots {
+            let slot = row.slot.number();
+            row.anchored_seq = epoch_of(&epochs, slot);
+        }
+        Ok(())
+    }
+
+    /// (first slot → (last slot, seq)) of the final epochs that touch a range.
+    pub(super) async fn final_epochs(
+        &self,
+        first: i64,
+        last: i64,
+    ) -> Result<BTreeMap<i64, (i64, u64)>, ReadFault> {
+        let rows = sqlx::query(
+            "SELECT seq, from_slot, to_slot FROM anchor \
+             WHERE state = 'final' AND to_slot >= ?1 AND from_slot <= ?2",
+        )
+        .bind(first)
+        .bind(last)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                let seq: i64 = row.try_get("seq")?;
+                let seq = u64::try_from(seq).map_err(|error| damaged("anchor", seq, error))?;
+                Ok((row.try_get("from_slot")?, (row.try_get("to_slot")?, seq)))
+            })
+            .collect()
+    }
+
+    /// The newest settled slot.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn last_settled(&self) -> Result<Option<Slot>, ReadFault> {
+        let newest: Option<i64> =
+            sqlx::query_scalar("SELECT MAX(slot) FROM header").fetch_one(&self.pool).await?;
+        Ok(newest.map(Slot::new))
+    }
+
+    /// The header of a settled slot.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn header(&self, slot: Slot) -> Result<Option<Header>, ReadFault> {
+        let text: Option<String> = sqlx::query_scalar("SELECT header FROM header WHERE slot = ?1")
+            .bind(slot.number())
+            .fetch_optional(&self.pool)
+            .await?;
+        text.map(|text| json("header", slot.number(), &text)).transpose()
+    }
+
+    /// Sums over the settled slots from `first` to `last`.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn span(&self, first: Slot, last: Slot) -> Result<SlotSpan, ReadFault> {
+        let headers: Vec<(i64, String)> =
+            sqlx::query_as("SELECT slot, header FROM header WHERE slot BETWEEN ?1 AND ?2")
+                .bind(first.number())
+                .bind(last.number())
+                .fetch_all(&self.pool)
+                .await?;
+        let mut span = SlotSpan::default();
+        for (slot, text) in headers {
+            let header: Header = json("header", slot, &text)?;
+            span.slots += 1;
+            span.import += Energy::from_wh(header.totals.import_wh);
+            span.export += Energy::from_wh(header.totals.export_wh);
+            span.local += Energy::from_wh(header.totals.local_wh);
+            span.reward += Energy::from_wh(header.totals.reward_wh);
+        }
+        let supplier: i64 = sqlx::query_scalar(
+            "SELECT COALESCE((SELECT SUM(amount) FROM transfer \
+                 WHERE credit = 'supplier' AND slot BETWEEN ?1 AND ?2), 0) \
+             - COALESCE((SELECT SUM(amount) FROM transfer \
+                 WHERE debit = 'supplier' AND slot BETWEEN ?1 AND ?2), 0)",
+        )
+        .bind(first.number())
+        .bind(last.number())
+        .fetch_one(&self.pool)
+        .await?;
+        span.supplier = Money::from_nano(supplier);
+        Ok(span)
+    }
+
+    /// The book of a slot by price level: bids dearest first, asks cheapest first.
+    ///
+    /// Only for cleared slots: orders are sealed until the gate closes.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn levels(&self, slot: Slot) -> Result<(Vec<Level>, Vec<Level>), ReadFault> {
+        let rows: Vec<(String, i64, i64)> = sqlx::query_as(
+            "SELECT side, limit_nano, SUM(quantity_wh) FROM book_order o \
+             WHERE slot = ?1 AND seq = (SELECT MAX(seq) FROM book_order n \
+                 WHERE n.slot = o.slot AND n.point = o.point) \
+             GROUP BY side, limit_nano ORDER BY limit_nano",
+        )
+        .bind(slot.number())
+        .fetch_all(&self.pool)
+        .await?;
+        let (mut bids, mut asks) = (Vec::new(), Vec::new());
+        for (side, limit, quantity) in rows {
+            let level = Level {
+                price: Price::from_nano_per_wh(limit),
+                quantity: Energy::from_wh(quantity),
+            };
+            match side.parse::<Side>() {
+                Ok(Side::Buy) => bids.push(level),
+                Ok(Side::Sell) => asks.push(level),
+                Err(why) => return Err(damaged("book_order", slot.number(), why)),
+            }
+        }
+        bids.reverse();
+        Ok((bids, asks))
+    }
+
+    /// The signed clearing of a slot, as it was published.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn clearing(&self, slot: Slot) -> Result<Option<Value>, ReadFault> {
+        let text: Option<String> =
+            sqlx::query_scalar("SELECT message FROM clearing WHERE slot = ?1")
+                .bind(slot.number())
+                .fetch_optional(&self.pool)
+                .await?;
+        text.map(|text| json("clearing", slot.number(), &text)).transpose()
+    }
+
+    /// The signed checkpoint of a settled slot.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn checkpoint(&self, slot: Slot) -> Result<Option<Value>, ReadFault> {
+        let text: Option<String> =
+            sqlx::query_scalar("SELECT checkpoint FROM header WHERE slot = ?1")
+                .bind(slot.number())
+                .fetch_optional(&self.pool)
+                .await?;
+        text.map(|text| json("header", slot.number(), &text)).transpose()
+    }
+}
+
+/// The epoch that contains a slot.
+pub(super) fn epoch_of(epochs: &BTreeMap<i64, (i64, u64)>, slot: i64) -> Option<u64> {
+    let (_, &(last, seq)) = epochs.range(..=slot).next_back()?;
+    (slot <= last).then_some(seq)
+}
+
+fn slot_row(row: &SqliteRow) -> Result<SlotRow, ReadFault> {
+    let number: i64 = row.try_get("slot")?;
+    let price = |name: &str| -> Result<Option<Price>, sqlx::Error> {
+        Ok(row.try_get::<Option<i64>, _>(name)?.map(Price::from_nano_per_wh))
+    };
+    let header: Option<String> = row.try_get("header")?;
+    let produced: Option<i64> = row.try_get("produced_wh")?;
+    Ok(SlotRow {
+        slot: Slot::new(number),
+        retail: Price::from_nano_per_wh(row.try_get("retail")?),
+        feed_in: Price::from_nano_per_wh(row.try_get("feed_in")?),
+        price: price("price")?,
+        interval: price("price_low")?.zip(price("price_high")?),
+        orders: row.try_get("orders")?,
+        cleared: Energy::from_wh(row.try_get("cleared_wh")?),
+        method: row.try_get("method")?,
+        header: header.map(|text| json("header", number, &text)).transpose()?,
+        produced: produced.map(Energy::from_wh),
+        anchored_seq: None,
+    })
+}

@@ -1,0 +1,256 @@
+//! A small street around a desk: households that sign, a record on a real disk, a clock by hand.
+
+use std::collections::BTreeMap;
+
+use controller::config::MarketConfig;
+use controller::desk::{Desk, Enrolment, Input, Outgoing, Setup, Step};
+use controller::store::Store;
+use controller::tariff::Tariff;
+use market::{Policy, Terms, propose};
+use protocol::{
+    Address, B256, Delivery, Domain, Down, HouseholdKey, Message, OperatorKey, Order, Reading,
+    Receipt, Signed, Topic, Up, Verdict,
+};
+use units::{CommunityId, PointId, Price, Slot};
+
+/// First slot with readings.
+pub const START: Slot = Slot::new(1_614_528);
+const WEI: u128 = 1_000_000_000_000_000_000;
+
+pub fn community() -> CommunityId {
+    CommunityId::new("street").expect("valid")
+}
+
+pub fn operator() -> OperatorKey {
+    OperatorKey::from_bytes(&[9; 32]).expect("in range")
+}
+
+pub fn point(number: u8) -> PointId {
+    PointId::new(format!("H{number:02}")).expect("valid")
+}
+
+/// A household without devices: it says what a test wants it to say.
+pub struct Home {
+    pub point: PointId,
+    pub key: HouseholdKey,
+    pub seq: u64,
+    pub head: B256,
+    pub order_seq: u64,
+    pub import_wh: u64,
+    pub export_wh: u64,
+}
+
+impl Home {
+    pub fn new(number: u8) -> Self {
+        Self {
+            point: point(number),
+            key: HouseholdKey::from_bytes(&[number + 1; 32]),
+            seq: 0,
+            head: B256::ZERO,
+            order_seq: 0,
+            import_wh: 1_000_000,
+            export_wh: 500_000,
+        }
+    }
+
+    fn enrolment(&self) -> Enrolment {
+        Enrolment {
+            point: self.point.clone(),
+            name: self.point.to_string(),
+            bus: None,
+            key: self.key.public(),
+            epoch: 1,
+            payout: Address::repeat_byte(self.key.public().as_bytes()[0] | 1),
+            max_import_w: 30_000,
+            max_export_w: 30_000,
+            renewable: true,
+            kind: "household".to_owned(),
+            devices: vec![],
+        }
+    }
+
+    /// The next reading of the chain, after the registers moved.
+    pub fn reading(&mut self, slot: Slot, import: u64, export: u64) -> Input {
+        self.import_wh += import;
+        self.export_wh += export;
+        let reading = self.next_reading(slot);
+        self.seq = reading.seq;
+        self.head = domain().digest(&reading);
+        self.message(Up::Reading, reading)
+    }
+
+    pub fn next_reading(&self, slot: Slot) -> Reading {
+        Reading {
+            point: self.point.to_string(),
+            epoch: 1,
+            seq: self.seq + 1,
+            prev: self.head,
+            slot: slot.number(),
+            time_ms: slot.end_ms() + 400,
+            clock: "synchronised".into(),
+            import_wh: self.import_wh,
+            export_wh: self.export_wh,
+            produced_wh: vec![],
+            power_w: vec![],
+            quality: "measured".into(),
+        }
+    }
+
+    pub fn order(&mut self, slot: Slot, side: &str, quantity_wh: i64, limit_e5: i64) -> Input {
+        self.order_seq += 1;
+        let order = Order {
+            point: self.point.to_string(),
+            slot: slot.number(),
+            seq: self.order_seq,
+            side: side.into(),
+            quantity_wh,
+            limit: limit_e5 * 10,
+            time_ms: slot.start_ms() - 600_000,
+        };
+        self.message(Up::Order, order)
+    }
+
+    pub fn message<T: Message>(&self, kind: Up, body: T) -> Input {
+        let signed = Signed::by_household(body, &domain(), &self.key);
+        message(&self.point, kind, signed.to_json())
+    }
+}
+
+pub fn message(point: &PointId, kind: Up, payload: Vec<u8>) -> Input {
+    let topic = Topic::Up(point.clone(), kind).name(&community());
+    Input::Message { topic, payload }
+}
+
+pub fn domain() -> Domain {
+    Domain::new(community())
+}
+
+pub fn setup(homes: &[Home]) -> Setup {
+    let terms = Terms::new(Price::from_e5_per_kwh(28_800), Price::from_e5_per_kwh(12_310));
+    Setup {
+        domain: domain(),
+        key: operator(),
+        salt_secret: [5; 32],
+        market: MarketConfig::default(),
+        tariff: Tariff::Flat(terms.expect("on the tick")),
+        policy: Policy { rate_wei_per_wh: WEI / 1_000, cap_wei: 100 * WEI },
+        anchor_every_slots: 4,
+        enrolments: homes.iter().map(Home::enrolment).collect(),
+    }
+}
+
+/// A desk with its record.
+pub struct Street {
+    pub desk: Desk,
+    pub store: Store,
+    pub homes: Vec<Home>,
+    pub now_ms: i64,
+    pub folder: tempfile::TempDir,
+    /// Everything that was sent, newest last.
+    pub sent: Vec<Outgoing>,
+}
+
+impl Street {
+    pub async fn open(homes: u8) -> Self {
+        let homes: Vec<Home> = (0..homes).map(Home::new).collect();
+        let folder = tempfile::tempdir().expect("a folder");
+        let now_ms = START.start_ms() + 60_000;
+        let mut store = open_store(&folder).await;
+        let saved = store.load().await.expect("empty");
+        let desk = Desk::restore(setup(&homes), saved, now_ms).expect("nothing to contradict");
+        store.begin_at(desk.first_open_slot()).await.expect("written");
+        Self { desk, store, homes, now_ms, folder, sent: Vec::new() }
+    }
+
+    /// One step: recorded, then "sent"; a book that the desk wants solved is solved at once.
+    pub async fn step(&mut self, inputs: Vec<Input>) {
+        let mut step = self.desk.step(self.now_ms, inputs);
+        loop {
+            self.store.write(&step.records).await.expect("written");
+            let Step { outgoing, solve, .. } = step;
+            self.sent.extend(outgoing);
+            let Some(book) = solve else { return };
+            let (slot, answer) = (book.slot(), propose(&book));
+            let proposal = Input::Proposal { slot, answer, solve_us: 1 };
+            step = self.desk.step(self.now_ms, vec![proposal]);
+        }
+    }
+
+    pub async fn at(&mut self, now_ms: i64) {
+        self.now_ms = now_ms;
+        self.step(vec![]).await;
+    }
+
+    /// Stops without any farewell and starts again from the record.
+    pub async fn crash(mut self) -> Self {
+        self.store.close().await.expect("closed");
+        let mut store = open_store(&self.folder).await;
+        let saved = store.load().await.expect("readable");
+        self.desk = Desk::restore(setup(&self.homes), saved, self.now_ms).expect("same members");
+        self.store = store;
+        self
+    }
+
+    pub fn deliveries(&self) -> Vec<Delivery> {
+        self.sent
+            .iter()
+            .filter(|message| matches!(message.topic, Topic::Down(_, Down::Statement)))
+            .map(|message| serde_json::from_slice(&message.payload).expect("own message"))
+            .collect()
+    }
+
+    pub fn delivery(&self, home: usize, slot: Slot) -> Option<Delivery> {
+        self.deliveries().into_iter().find(|delivery| {
+            delivery.statement.slot == slot.number()
+                && delivery.statement.point == self.homes[home].point.as_str()
+        })
+    }
+
+    pub fn receipts(&self, home: usize) -> Vec<Receipt> {
+        self.down(home, Down::Receipt).map(|signed: Signed<Receipt>| signed.body).collect()
+    }
+
+    pub fn verdicts(&self, home: usize) -> Vec<Verdict> {
+        self.down(home, Down::Verdict).map(|signed: Signed<Verdict>| signed.body).collect()
+    }
+
+    fn down<T: Message>(&self, home: usize, kind: Down) -> impl Iterator<Item = Signed<T>> {
+        let topic = Topic::Down(self.homes[home].point.clone(), kind);
+        self.sent
+            .iter()
+            .filter(move |message| message.topic == topic)
+            .map(|message| Signed::parse(&message.payload).expect("own message"))
+    }
+
+    /// Numbers from the record.
+    pub async fn count(&self, sql: &'static str) -> i64 {
+        let options = sqlx::sqlite::SqliteConnectOptions::new()
+            .filename(self.folder.path().join("street.db"))
+            .read_only(true);
+        let mut db = sqlx::ConnectOptions::connect(&options).await.expect("readable");
+        sqlx::query_scalar(sql).fetch_one(&mut db).await.expect("a number")
+    }
+
+    /// Σ import − Σ export of all registers since the first reading, as settled.
+    pub async fn settled_balance(&self) -> BTreeMap<&'static str, i64> {
+        let sums = [
+            ("import", "SELECT COALESCE(SUM(header ->> '$.totals.import_wh'), 0) FROM header"),
+            ("export", "SELECT COALESCE(SUM(header ->> '$.totals.export_wh'), 0) FROM header"),
+            (
+                "pool",
+                "SELECT COALESCE(SUM(CASE WHEN credit = 'pool' THEN amount ELSE 0 END) \
+                 - SUM(CASE WHEN debit = 'pool' THEN amount ELSE 0 END), 0) FROM transfer",
+            ),
+        ];
+        let mut found = BTreeMap::new();
+        for (name, sql) in sums {
+            found.insert(name, self.count(sql).await);
+        }
+        found
+    }
+}
+
+async fn open_store(folder: &tempfile::TempDir) -> Store {
+    let path = folder.path().join("street.db");
+    Store::open(&path, &community(), operator().address()).await.expect("opened")
+}
