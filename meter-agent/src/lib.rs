@@ -1,1 +1,43 @@
-//! placeholder
+//! A household's agent: reads its devices, signs and journals what they say, bids for the next slot
+//! and checks every bill.
+//!
+//! [`core`] decides and touches nothing; [`device`] turns registers and messages into exact numbers;
+//! everything else carries bytes: Modbus ([`modbus`]), MQTT, the journal and the shell ([`Agent`])
+//! that ties them together. Many agents can run in one process: nothing is global.
+
+mod agent;
+mod chance;
+pub mod config;
+pub mod core;
+pub mod device;
+mod disk;
+mod evidence;
+mod house;
+pub mod journal;
+pub mod key_file;
+mod link;
+pub mod modbus;
+mod mqtt;
+mod poll;
+mod state_file;
+
+pub use agent::{Agent, AgentError};
+pub use chance::Chance;
+pub use config::{Config, ConfigError};
+pub use core::Status;
+pub use disk::DiskError;
+
+use clock::Clock;
+use tokio::sync::watch;
+
+/// Opens an agent and runs it until `shutdown` becomes true or its sender is gone.
+///
+/// # Errors
+/// [`AgentError`].
+pub async fn run(
+    config: Config,
+    clock: Clock,
+    shutdown: watch::Receiver<bool>,
+) -> Result<(), AgentError> {
+    Agent::open(&config, clock)?.run(shutdown).await
+}

@@ -1,0 +1,499 @@
+//! The shell: carries messages, registers and time to the [`Core`] and does what it says, in order.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use clock::Clock;
+use protocol::{ClockStatus, Domain, MAX_MESSAGE_BYTES, Topic, Up};
+use rumqttc::v5::AsyncClient;
+use rumqttc::v5::mqttbytes::QoS;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval, sleep};
+use tracing::{debug, error, info, warn};
+use units::{CommunityId, PointId, Slot};
+
+use crate::chance::Chance;
+use crate::config::{Config, ConfigError};
+use crate::core::{Core, Effect, Input, Level, Settings, Status};
+use crate::device::Transport;
+use crate::disk::{Disk, DiskError};
+use crate::house::{Device, House};
+use crate::key_file::{self, KeyError};
+use crate::link;
+use crate::mqtt::{Account, SessionEvent, keep_session};
+use crate::poll::{self, Ask, Plan, Report, serve_broker, serve_line};
+
+/// Reports and events that may wait.
+const QUEUE: usize = 64;
+/// How long the meter's registers wait for those of the generators at an edge, real time.
+const SETTLE: Duration = Duration::from_millis(300);
+/// First and longest wait before an edge is read again, real time.
+const EDGE_RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
+/// First and longest wait for the operator's answer, real time.
+const ANSWER_WAIT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+
+/// Why the agent does not run or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The key or a password file.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The folder with journal and state.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+/// An agent that is ready to run: everything is checked, opened and locked.
+pub struct Agent {
+    community: CommunityId,
+    point: PointId,
+    clock: Clock,
+    core: Core,
+    disk: Disk,
+    house: House,
+    plan: Plan,
+    account: Account,
+    poll_interval: Duration,
+    chance: Chance,
+    status: watch::Sender<Status>,
+}
+
+impl Agent {
+    /// Checks the configuration, opens and locks the folder, recovers journal and state.
+    ///
+    /// # Errors
+    /// [`AgentError`].
+    pub fn open(config: &Config, clock: Clock) -> Result<Self, AgentError> {
+        config.check()?;
+        let maps = config.maps().map_err(ConfigError::from)?;
+        let key = key_file::load(&config.key_file())?;
+        let domain = Domain::new(config.community.clone());
+        let (disk, recovered, opened) =
+            Disk::open(&config.data_dir, &domain, &config.point, config.epoch)?;
+        if opened.cut_bytes > 0 {
+            warn!(point = %config.point, bytes = opened.cut_bytes,
+                "the journal ended in an unfinished record, which was never sent; it is cut off");
+        }
+        info!(point = %config.point, key = key.public_hex(), readings = opened.readings, "ready");
+        let pushes = |map: &crate::device::DeviceMap| map.transport == Transport::Mqtt;
+        let devices = config.devices.iter().zip(&maps).map(|(device, map)| {
+            let max_age_ms = max_age_ms(config, device.mqtt.as_ref().map(|m| m.max_age_s), &clock);
+            Device::new(device.name.clone(), device.role, device.no_export, pushes(map), max_age_ms)
+        });
+        let house = House::new(devices.collect());
+        let settings = Settings {
+            domain,
+            point: config.point.clone(),
+            epoch: config.epoch,
+            operator: config.operator,
+            key,
+            strategy: config.strategy(),
+            connection_w: config.connection_w,
+            grace_ms: grace_ms(config, &clock),
+            clock: clock_status(config),
+        };
+        let core = Core::new(settings, recovered, clock.now_ms());
+        let account = poll::account(&config.mqtt, format!("streetwatt-{}", config.point))?;
+        Ok(Self {
+            community: config.community.clone(),
+            point: config.point.clone(),
+            plan: Plan::of(config, maps)?,
+            status: watch::Sender::new(core.status().clone()),
+            poll_interval: Duration::from_millis(config.poll_interval_ms),
+            chance: Chance::from_system(),
+            clock,
+            core,
+            disk,
+            house,
+            account,
+        })
+    }
+
+    /// How the agent is doing, now and later.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.subscribe()
+    }
+
+    /// Runs until `shutdown` becomes true or its sender is gone.
+    ///
+    /// # Errors
+    /// [`AgentError::Disk`] when a reading or the state cannot be made durable: nothing can be
+    /// promised any more, and a restart goes on from what is on disk.
+    pub async fn run(mut self, mut shutdown: watch::Receiver<bool>) -> Result<(), AgentError> {
+        let mut tasks = JoinSet::new();
+        let mut running = self.start(&mut tasks);
+        let result = loop {
+            let now_ms = self.clock.now_ms();
+            let clock = self.clock.clone();
+            let wake_ms = self.core.wake_ms(now_ms);
+            let event = tokio::select! {
+                biased;
+                changed = shutdown.changed() => match changed {
+                    Ok(()) if !*shutdown.borrow() => continue,
+                    _ => break Ok(()),
+                },
+                Some(event) = running.link.recv() => Event::Link(event),
+                Some(report) = running.reports.recv() => Event::Report(report),
+                () = clock.sleep_until(wake_ms) => Event::Time,
+                () = due(&mut running.edge_timer) => Event::EdgeTimer,
+                () = due(&mut running.answer_timer) => Event::Overdue,
+                _ = running.poll.tick() => Event::Poll,
+            };
+            if let Err(error) = self.handle(event, &mut running).await {
+                break Err(error);
+            }
+        };
+        if let Some(client) = running.client.take() {
+            // Best effort: the broker learns of the end either way.
+            let _ = client.try_disconnect();
+        }
+        result
+    }
+
+    /// Starts the tasks that talk to the world.
+    fn start(&mut self, tasks: &mut JoinSet<()>) -> Running {
+        let (reports_in, reports) = mpsc::channel(QUEUE);
+        let (link_in, link) = mpsc::channel(QUEUE);
+        let mut lines = Vec::new();
+        for plan in std::mem::take(&mut self.plan.lines) {
+            let (asks_in, asks) = poll::asks();
+            lines.push(asks_in);
+            let chance = Chance::seeded(self.chance.below(u64::MAX));
+            tasks.spawn(serve_line(plan, asks, reports_in.clone(), self.clock.clone(), chance));
+        }
+        for plan in std::mem::take(&mut self.plan.brokers) {
+            let chance = Chance::seeded(self.chance.below(u64::MAX));
+            tasks.spawn(serve_broker(plan, reports_in.clone(), self.clock.clone(), chance));
+        }
+        let filters = link::filters(&self.community, &self.point);
+        let chance = Chance::seeded(self.chance.below(u64::MAX));
+        tasks.spawn(keep_session(self.account.clone(), filters, link_in, chance));
+        let mut poll = interval(self.poll_interval);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Running {
+            lines,
+            reports,
+            link,
+            poll,
+            client: None,
+            polling: 0,
+            edge: None,
+            edge_timer: None,
+            answer_timer: None,
+            answer_failures: 0,
+            silent: std::collections::BTreeMap::new(),
+        }
+    }
+
+    async fn handle(&mut self, event: Event, running: &mut Running) -> Result<(), AgentError> {
+        match event {
+            Event::Link(event) => self.on_link(event, running).await?,
+            Event::Report(Report::Device(index, outcome)) => self.note(index, outcome, running),
+            Event::Report(Report::Done(Ask::Poll)) => {
+                running.polling = running.polling.saturating_sub(1);
+                if running.polling == 0 {
+                    self.polled(running).await?;
+                }
+            }
+            Event::Report(Report::Done(Ask::Edge)) => {
+                if let Some(edge) = &mut running.edge {
+                    edge.lines_open = edge.lines_open.saturating_sub(1);
+                }
+            }
+            Event::Time => self.step(Input::Tick, running).await?,
+            Event::Poll => {
+                if running.polling > 0 || running.lines.is_empty() {
+                    self.polled(running).await?;
+                }
+                running.polling = running.ask(Ask::Poll);
+            }
+            Event::Overdue => {
+                running.answer_timer = None;
+                running.answer_failures = running.answer_failures.saturating_add(1);
+                self.step(Input::Overdue, running).await?;
+            }
+            Event::EdgeTimer => {
+                running.edge_timer = None;
+                if let Some(edge) = &mut running.edge {
+                    edge.settled = true;
+                }
+            }
+        }
+        self.serve_edge(running).await
+    }
+
+    /// Takes a device's figures, or notes that it is silent.
+    fn note(
+        &mut self,
+        index: usize,
+        outcome: Result<crate::device::Readout, String>,
+        running: &mut Running,
+    ) {
+        let Some(device) = self.house.device_mut(index) else { return };
+        match outcome {
+            Ok(readout) => {
+                device.take(&readout);
+                if running.silent.remove(&index).is_some() {
+                    info!(point = %self.point, device = device.name, "answers again");
+                }
+            }
+            Err(reason) => {
+                let before = running.silent.insert(index, reason.clone());
+                if before.as_deref() != Some(&reason) {
+                    warn!(point = %self.point, device = device.name, reason, "cannot be read");
+                }
+            }
+        }
+    }
+
+    async fn polled(&mut self, running: &mut Running) -> Result<(), AgentError> {
+        let now_ms = self.clock.now_ms();
+        let input = Input::Polled(self.house.flows(now_ms), self.house.registers_now(now_ms));
+        self.step(input, running).await
+    }
+
+    /// Reads the registers of the edge that is due, and hands them over once they are complete.
+    async fn serve_edge(&mut self, running: &mut Running) -> Result<(), AgentError> {
+        let Some(slot) = self.core.due_edge(self.clock.now_ms()) else {
+            running.edge = None;
+            running.edge_timer = None;
+            return Ok(());
+        };
+        if running.edge.as_ref().is_none_or(|edge| edge.slot != slot) {
+            let lines_open = running.ask(Ask::Edge);
+            running.edge = Some(EdgeReading { slot, lines_open, settled: false, attempts: 0 });
+            running.edge_timer = None;
+        }
+        let Some(edge) = &mut running.edge else { return Ok(()) };
+        let registers = self.house.registers_at(slot);
+        let complete = edge.lines_open == 0 && self.house.is_complete_at(slot);
+        match registers {
+            Some(registers) if complete || edge.settled => {
+                self.step(Input::Edge(slot, registers), running).await?;
+                if self.core.due_edge(self.clock.now_ms()) != Some(slot) {
+                    running.edge = None;
+                    running.edge_timer = None;
+                    return Ok(());
+                }
+                running.retry_edge(&mut self.chance);
+            }
+            Some(_) => {
+                running.edge_timer.get_or_insert_with(|| Box::pin(sleep(SETTLE)));
+            }
+            None if edge.lines_open == 0 || edge.settled => running.retry_edge(&mut self.chance),
+            None => {}
+        }
+        Ok(())
+    }
+
+    async fn on_link(
+        &mut self,
+        event: SessionEvent,
+        running: &mut Running,
+    ) -> Result<(), AgentError> {
+        match event {
+            SessionEvent::Up(client) => {
+                info!(point = %self.point, "connected to the operator's broker");
+                running.client = Some(client);
+                running.answer_failures = 0;
+                self.step(Input::Connected, running).await
+            }
+            SessionEvent::Down(reason) => {
+                if running.client.take().is_some() {
+                    warn!(point = %self.point, reason, "connection to the broker lost");
+                } else {
+                    debug!(point = %self.point, reason, "no connection to the broker");
+                }
+                self.step(Input::Disconnected, running).await
+            }
+            SessionEvent::Message { topic, payload, .. } => {
+                if payload.len() > MAX_MESSAGE_BYTES {
+                    warn!(point = %self.point, topic, bytes = payload.len(), "message too large");
+                    return Ok(());
+                }
+                match Topic::parse(&self.community, &topic) {
+                    Some(topic) => self.step(Input::Message(topic, payload), running).await,
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// One step of the core, and all that it asks for.
+    async fn step(&mut self, input: Input, running: &mut Running) -> Result<(), AgentError> {
+        for effect in self.core.step(self.clock.now_ms(), input) {
+            self.carry_out(effect, running).await?;
+        }
+        let status = self.core.status();
+        self.status.send_if_modified(|known| {
+            let news = known != status;
+            if news {
+                known.clone_from(status);
+            }
+            news
+        });
+        Ok(())
+    }
+
+    async fn carry_out(&mut self, effect: Effect, running: &mut Running) -> Result<(), AgentError> {
+        match effect {
+            Effect::Append(entry) => self.disk.append(entry).await?,
+            Effect::SaveState => self.disk.save(self.core.state()).await?,
+            Effect::SendReadings(first, last) => {
+                for payload in self.disk.readings(first, last).await? {
+                    self.publish(Up::Reading, payload, running);
+                }
+            }
+            Effect::Publish(kind, payload) => self.publish(kind, payload, running),
+            Effect::AwaitAnswer => {
+                if running.answer_timer.is_none() {
+                    running.await_answer(&mut self.chance);
+                }
+            }
+            Effect::Answered => {
+                running.answer_failures = 0;
+                running.await_answer(&mut self.chance);
+            }
+            Effect::NothingAwaited => {
+                running.answer_failures = 0;
+                running.answer_timer = None;
+            }
+            Effect::Released(seq) => self.disk.release(seq).await?,
+            Effect::KeepEvidence(evidence) => match self.disk.keep(evidence).await {
+                Ok(path) => error!(point = %self.point, file = %path.display(), "evidence kept"),
+                Err(reason) => error!(point = %self.point, %reason, "evidence cannot be kept"),
+            },
+            Effect::Report(level, text) => match level {
+                Level::Debug => debug!(point = %self.point, "{text}"),
+                Level::Info => info!(point = %self.point, "{text}"),
+                Level::Warning => warn!(point = %self.point, "{text}"),
+                Level::Error => error!(point = %self.point, "{text}"),
+            },
+        }
+        Ok(())
+    }
+
+    fn publish(&self, kind: Up, payload: Vec<u8>, running: &Running) {
+        let Some(client) = &running.client else { return };
+        let topic = Topic::Up(self.point.clone(), kind).name(&self.community);
+        let qos = if kind == Up::Live { QoS::AtMostOnce } else { QoS::AtLeastOnce };
+        // A full queue is like a lost message: readings and questions are sent again.
+        if let Err(refused) = client.try_publish(topic, qos, false, payload) {
+            debug!(point = %self.point, %kind, %refused, "not sent");
+        }
+    }
+}
+
+/// What happened, for the loop.
+enum Event {
+    Link(SessionEvent),
+    Report(Report),
+    Time,
+    EdgeTimer,
+    Overdue,
+    Poll,
+}
+
+type Timer = Option<Pin<Box<Sleep>>>;
+
+/// Waits for a timer; for ever when it is not set.
+async fn due(timer: &mut Timer) {
+    match timer {
+        Some(timer) => timer.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// An edge that is being read.
+struct EdgeReading {
+    slot: Slot,
+    /// Lines that have not answered yet.
+    lines_open: usize,
+    /// Nobody is waited for any longer.
+    settled: bool,
+    attempts: u32,
+}
+
+/// The parts that live while the agent runs.
+struct Running {
+    lines: Vec<mpsc::Sender<Ask>>,
+    reports: mpsc::Receiver<Report>,
+    link: mpsc::Receiver<SessionEvent>,
+    poll: Interval,
+    client: Option<AsyncClient>,
+    /// Lines that have not finished the present poll.
+    polling: usize,
+    edge: Option<EdgeReading>,
+    edge_timer: Timer,
+    answer_timer: Timer,
+    answer_failures: u32,
+    /// Devices that cannot be read, and why.
+    silent: std::collections::BTreeMap<usize, String>,
+}
+
+impl Running {
+    /// Asks every line; returns how many took it. A line that is still busy does without.
+    fn ask(&self, ask: Ask) -> usize {
+        self.lines.iter().filter(|line| line.try_send(ask).is_ok()).count()
+    }
+
+    /// Tries the edge again after a while.
+    fn retry_edge(&mut self, chance: &mut Chance) {
+        let asked = if self.edge_timer.is_none() { Some(self.ask(Ask::Edge)) } else { None };
+        let Some(edge) = &mut self.edge else { return };
+        if let Some(lines) = asked {
+            edge.attempts = edge.attempts.saturating_add(1);
+            edge.lines_open = lines;
+            edge.settled = false;
+            let (first, longest) = EDGE_RETRY;
+            self.edge_timer = Some(Box::pin(sleep(chance.backoff(edge.attempts, first, longest))));
+        }
+    }
+
+    fn await_answer(&mut self, chance: &mut Chance) {
+        let (first, longest) = ANSWER_WAIT;
+        let wait = chance.backoff(self.answer_failures + 1, first, longest);
+        let until = Instant::now() + wait;
+        match &mut self.answer_timer {
+            Some(timer) => timer.as_mut().reset(until),
+            None => self.answer_timer = Some(Box::pin(sleep(wait))),
+        }
+    }
+}
+
+/// How long figures count as present: three polls, or what the device's messages are given.
+fn max_age_ms(config: &Config, stated_s: Option<u32>, clock: &Clock) -> i64 {
+    match stated_s {
+        Some(seconds) => i64::from(seconds) * 1_000,
+        None => scaled_ms(3 * config.poll_interval_ms, clock).max(15_000),
+    }
+}
+
+/// How long after an edge its registers may be read.
+fn grace_ms(config: &Config, clock: &Clock) -> i64 {
+    let stated = config.edge_grace_s.map(|seconds| i64::from(seconds) * 1_000);
+    stated.unwrap_or_else(|| scaled_ms(2_000, clock).clamp(60_000, Slot::LENGTH_MS / 2))
+}
+
+/// Real milliseconds as market milliseconds.
+fn scaled_ms(real_ms: u64, clock: &Clock) -> i64 {
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
+    let market_ms = (real_ms as f64 * clock.speed()) as i64;
+    market_ms
+}
+
+/// How far the clock can be trusted: what the configuration says, or what can be seen.
+fn clock_status(config: &Config) -> ClockStatus {
+    let served = || std::path::Path::new("/run/systemd/timesync/synchronized").exists();
+    match config.clock_status {
+        Some(status) => status,
+        None if config.clock.is_some() => ClockStatus::Relative,
+        None if served() => ClockStatus::Synchronised,
+        None => ClockStatus::Informative,
+    }
+}

@@ -1,0 +1,448 @@
+//! The configuration file: TOML, unknown keys refused, everything checked before anything starts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use clock::ClockConfig;
+use protocol::{Address, ClockStatus};
+use serde::{Deserialize, Serialize};
+use units::{CommunityId, PointId};
+
+use crate::core::{Forecast, Strategy};
+use crate::device::{DeviceMap, Direction, Library, LibraryError, Transport};
+
+/// Largest configuration file that is read, in bytes.
+const MAX_BYTES: u64 = 256 * 1024;
+/// Most devices of a household.
+const MAX_DEVICES: usize = 64;
+
+/// What `meter-agent run --config FILE` reads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Name of the community; part of every signature and topic.
+    pub community: CommunityId,
+    /// This household's metering point.
+    pub point: PointId,
+    /// Address that signs the operator's messages.
+    pub operator: Address,
+    /// Where key, journal, state and evidence live.
+    pub data_dir: PathBuf,
+    /// Counts up when the key or the meter is exchanged, from 1.
+    #[serde(default = "first_epoch")]
+    pub epoch: u32,
+    /// How often devices are read for the live display, milliseconds of real time, 100 to 60 000.
+    #[serde(default = "poll_interval_ms")]
+    pub poll_interval_ms: u64,
+    /// The most the grid connection can carry, W; registers that move faster are not believed.
+    #[serde(default = "connection_w")]
+    pub connection_w: i64,
+    /// How long after a slot's end its registers may still be read, seconds of market time, 1 to
+    /// 450. Without it: a minute, or two real seconds where a simulated street runs faster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edge_grace_s: Option<u32>,
+    /// How far the computer's clock can be trusted; `synchronised` only when a time service keeps
+    /// it. Without it the agent looks for systemd's time service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_status: Option<ClockStatus>,
+    /// A folder with further device maps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub devices_dir: Option<PathBuf>,
+    /// The household's key.
+    #[serde(default)]
+    pub key: KeyConfig,
+    /// The operator's broker.
+    pub mqtt: MqttConfig,
+    /// Runs market time faster than the system's clock; only for simulated streets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<ClockConfig>,
+    /// How to bid.
+    #[serde(default)]
+    pub bid: BidConfig,
+    /// The devices; exactly one is the meter at the grid connection.
+    #[serde(rename = "device")]
+    pub devices: Vec<DeviceConfig>,
+}
+
+const fn first_epoch() -> u32 {
+    1
+}
+
+const fn poll_interval_ms() -> u64 {
+    1_000
+}
+
+const fn connection_w() -> i64 {
+    100_000
+}
+
+/// `[key]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyConfig {
+    /// File with the household's Ed25519 key; default `data_dir/household.key`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+}
+
+/// `[mqtt]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MqttConfig {
+    /// `mqtt://host:port`.
+    pub url: String,
+    /// User name at the broker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// File with the password, readable by its owner only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
+}
+
+/// `[bid]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BidConfig {
+    /// Whether to bid at all.
+    pub enabled: bool,
+    /// Where forecasts come from.
+    pub forecast: Forecast,
+    /// Position of the highest price to pay between feed-in (0) and retail (1).
+    pub buy_share: f64,
+    /// Position of the lowest price to accept between feed-in (0) and retail (1).
+    pub sell_share: f64,
+}
+
+impl Default for BidConfig {
+    fn default() -> Self {
+        Self { enabled: true, forecast: Forecast::default(), buy_share: 0.9, sell_share: 0.1 }
+    }
+}
+
+/// What a device is to the household.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// The meter at the grid connection.
+    Meter,
+    /// A generator.
+    Pv,
+    /// A battery.
+    Battery,
+}
+
+/// `[[device]]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceConfig {
+    /// Name in messages to people, and of its registers in the journal.
+    pub name: String,
+    /// What it is to the household.
+    pub role: Role,
+    /// Id of a device map.
+    pub map: String,
+    /// Modbus TCP: `host:port`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Modbus TCP: unit id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<u8>,
+    /// Modbus TCP: how long to wait for an answer, milliseconds, instead of the map's time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// MQTT: where it publishes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mqtt: Option<DeviceMqttConfig>,
+    /// What positive power means on this device, when the map has it the other way round.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub positive_means: Option<Direction>,
+    /// The meter has no export register because nothing can flow back: export counts as zero.
+    #[serde(default)]
+    pub no_export: bool,
+}
+
+/// `[device.mqtt]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceMqttConfig {
+    /// What stands for `{topic}` in the map.
+    pub topic: String,
+    /// Another broker than the operator's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broker: Option<MqttConfig>,
+    /// Messages older than this are stale, seconds of market time.
+    #[serde(default = "max_age_s")]
+    pub max_age_s: u32,
+}
+
+const fn max_age_s() -> u32 {
+    300
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {error}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        error: std::io::Error,
+    },
+    /// No TOML of the expected form.
+    #[error("{place}: {reason}")]
+    Malformed {
+        /// The file, or `configuration`.
+        place: String,
+        /// What the parser says, with line and column.
+        reason: String,
+    },
+    /// A value makes no sense.
+    #[error("{key}: {problem}")]
+    Invalid {
+        /// Where in the file.
+        key: String,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+    /// No such device map, or a broken one.
+    #[error(transparent)]
+    Map(#[from] LibraryError),
+}
+
+impl Config {
+    /// Reads and checks a file. Relative paths in it are relative to its folder.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |error| ConfigError::Unreadable { path: path.to_owned(), error };
+        let size = std::fs::metadata(path).map_err(unreadable)?.len();
+        let place = path.display().to_string();
+        if size > MAX_BYTES {
+            let reason = format!("{size} bytes is more than {MAX_BYTES}");
+            return Err(ConfigError::Malformed { place, reason });
+        }
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        let mut config = Self::parse(&text, &place)?;
+        config.anchor(path.parent().unwrap_or(Path::new(".")));
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Parses TOML text without checking what it means.
+    ///
+    /// # Errors
+    /// [`ConfigError::Malformed`].
+    pub fn parse(text: &str, place: &str) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error| ConfigError::Malformed {
+            place: place.to_owned(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// As TOML.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a configuration is plain data")
+    }
+
+    /// Where the household's key is.
+    #[must_use]
+    pub fn key_file(&self) -> PathBuf {
+        self.key.file.clone().unwrap_or_else(|| self.data_dir.join("household.key"))
+    }
+
+    /// The bidding strategy with exact shares.
+    #[must_use]
+    pub fn strategy(&self) -> Strategy {
+        #[expect(clippy::cast_possible_truncation, reason = "checked to lie between 0 and 1")]
+        let ppm = |share: f64| (share * 1e6).round() as i64;
+        Strategy {
+            enabled: self.bid.enabled,
+            forecast: self.bid.forecast,
+            buy_share_ppm: ppm(self.bid.buy_share),
+            sell_share_ppm: ppm(self.bid.sell_share),
+        }
+    }
+
+    /// The map of each device, in the order of the devices.
+    ///
+    /// # Errors
+    /// [`LibraryError`].
+    pub fn maps(&self) -> Result<Vec<DeviceMap>, LibraryError> {
+        let library = Library::load(self.devices_dir.as_deref())?;
+        let map = |device: &DeviceConfig| {
+            let map = library.find(&device.map)?.clone();
+            Ok(match device.positive_means {
+                Some(direction) => map.with_positive_means(direction),
+                None => map,
+            })
+        };
+        self.devices.iter().map(map).collect()
+    }
+
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] for the first that makes no sense, or [`ConfigError::Map`].
+    pub fn check(&self) -> Result<(), ConfigError> {
+        range("epoch", u64::from(self.epoch), 1, u64::from(u32::MAX))?;
+        range("poll_interval_ms", self.poll_interval_ms, 100, 60_000)?;
+        range("connection_w", self.connection_w.try_into().unwrap_or(0), 100, 100_000_000)?;
+        if let Some(grace) = self.edge_grace_s {
+            range("edge_grace_s", u64::from(grace), 1, 450)?;
+        }
+        for (key, share) in [("buy_share", self.bid.buy_share), ("sell_share", self.bid.sell_share)]
+        {
+            if !(0.0..=1.0).contains(&share) {
+                return invalid(&format!("bid.{key}"), format!("{share} is not between 0 and 1"));
+            }
+        }
+        broker("mqtt", &self.mqtt)?;
+        self.check_devices()
+    }
+
+    fn check_devices(&self) -> Result<(), ConfigError> {
+        if self.devices.is_empty() || self.devices.len() > MAX_DEVICES {
+            return invalid("device", format!("1 to {MAX_DEVICES} [[device]] entries are needed"));
+        }
+        let meters = self.devices.iter().filter(|device| device.role == Role::Meter).count();
+        if meters != 1 {
+            let problem = format!("{meters} devices have role = \"meter\"; exactly one must");
+            return invalid("device", problem);
+        }
+        let mut names = BTreeSet::new();
+        let mut places = BTreeMap::new();
+        for (device, map) in self.devices.iter().zip(self.maps()?) {
+            let key = format!("device {:?}", device.name);
+            let named = (1..=48).contains(&device.name.len())
+                && device.name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+            if !named {
+                return invalid(&key, "name: use 1 to 48 letters, digits, '-' or '_'".to_owned());
+            }
+            if !names.insert(device.name.as_str()) {
+                return invalid(&key, "the name is there twice".to_owned());
+            }
+            check_device(&key, device, &map)?;
+            if let (Some(host), Some(unit)) = (&device.host, device.unit)
+                && let Some(other) = places.insert((host, unit, &device.map), &device.name)
+            {
+                return invalid(&key, format!("reads the same registers as {other:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes relative paths relative to `folder`.
+    fn anchor(&mut self, folder: &Path) {
+        let anchored = |path: &mut PathBuf| *path = folder.join(&*path);
+        anchored(&mut self.data_dir);
+        let brokers = self.devices.iter_mut().filter_map(|device| device.mqtt.as_mut());
+        let brokers = brokers.filter_map(|mqtt| mqtt.broker.as_mut()).chain([&mut self.mqtt]);
+        let passwords = brokers.filter_map(|broker| broker.password_file.as_mut());
+        passwords.chain(self.devices_dir.as_mut()).chain(self.key.file.as_mut()).for_each(anchored);
+    }
+}
+
+fn check_device(key: &str, device: &DeviceConfig, map: &DeviceMap) -> Result<(), ConfigError> {
+    let is_mqtt = map.transport == Transport::Mqtt;
+    match (&device.mqtt, is_mqtt) {
+        (None, true) => {
+            return invalid(key, format!("map {:?} needs mqtt = {{ topic = … }}", device.map));
+        }
+        (Some(_), false) => {
+            return invalid(key, format!("map {:?} is for Modbus and has no mqtt", device.map));
+        }
+        (Some(mqtt), true) => {
+            if mqtt.topic.is_empty() || mqtt.topic.contains(['+', '#']) {
+                return invalid(key, "mqtt.topic: give a topic without wildcards".to_owned());
+            }
+            range("mqtt.max_age_s", u64::from(mqtt.max_age_s), 1, 86_400)?;
+            if let Some(other) = &mqtt.broker {
+                broker("mqtt.broker", other)?;
+            }
+        }
+        (None, false) => {}
+    }
+    let is_modbus = device.host.is_some() && device.unit.is_some();
+    if !is_mqtt && !is_modbus {
+        return invalid(
+            key,
+            format!("map {:?} needs host = \"address:port\" and unit", device.map),
+        );
+    }
+    if is_mqtt && (device.host.is_some() || device.unit.is_some() || device.timeout_ms.is_some()) {
+        return invalid(
+            key,
+            format!("map {:?} is for MQTT: no host, unit or timeout_ms", device.map),
+        );
+    }
+    if let Some(host) = &device.host
+        && !has_port(host)
+    {
+        return invalid(
+            key,
+            format!("host {host:?} must be address:port, for example 192.0.2.7:502"),
+        );
+    }
+    if let Some(timeout_ms) = device.timeout_ms {
+        range(&format!("{key} timeout_ms"), timeout_ms, 50, 60_000)?;
+    }
+    let fits = device.positive_means.is_none_or(|direction| {
+        matches!(
+            (device.role, direction),
+            (Role::Meter, Direction::Import | Direction::Export)
+                | (Role::Pv, Direction::Produce | Direction::Consume)
+                | (Role::Battery, Direction::Charge | Direction::Discharge)
+        )
+    });
+    if !fits {
+        let problem = "positive_means: import or export for a meter, produce or consume for pv, \
+                       charge or discharge for a battery";
+        return invalid(key, problem.to_owned());
+    }
+    if device.no_export && device.role != Role::Meter {
+        return invalid(key, "no_export belongs to the meter".to_owned());
+    }
+    Ok(())
+}
+
+fn broker(key: &str, broker: &MqttConfig) -> Result<(), ConfigError> {
+    if parse_url(&broker.url).is_none() {
+        let problem =
+            format!("{:?} must be mqtt://host:port; TLS is not supported yet", broker.url);
+        return invalid(&format!("{key}.url"), problem);
+    }
+    if broker.password_file.is_some() && broker.username.is_none() {
+        return invalid(&format!("{key}.username"), "is needed with a password_file".to_owned());
+    }
+    Ok(())
+}
+
+/// Host and port of `mqtt://host:port`.
+#[must_use]
+pub fn parse_url(url: &str) -> Option<(String, u16)> {
+    let rest = url.strip_prefix("mqtt://").or_else(|| url.strip_prefix("tcp://"))?;
+    let (host, port) = rest.trim_end_matches('/').rsplit_once(':')?;
+    let plain = !host.is_empty() && !host.contains(['/', '@', ' ']);
+    Some((host.to_owned(), port.parse().ok().filter(|&port| port != 0)?)).filter(|_| plain)
+}
+
+fn has_port(host: &str) -> bool {
+    host.rsplit_once(':')
+        .is_some_and(|(name, port)| !name.is_empty() && port.parse::<u16>().is_ok())
+}
+
+fn range(key: &str, value: u64, from: u64, to: u64) -> Result<(), ConfigError> {
+    if (from..=to).contains(&value) {
+        Ok(())
+    } else {
+        invalid(key, format!("{value} is not between {from} and {to}"))
+    }
+}
+
+fn invalid(key: &str, problem: String) -> Result<(), ConfigError> {
+    Err(ConfigError::Invalid { key: key.to_owned(), problem })
+}

@@ -1,0 +1,396 @@
+//! Checking a delivered statement against everything the household knows itself.
+//!
+//! In this order: the operator's signature under the log; the header in the log; the log only
+//! appended to; the statement under the header; the sums of the header; the household's own
+//! registers, order and fill; and the bill, recomputed to the nano-currency with the function that
+//! the market publishes for it. The first thing that does not hold is the finding.
+
+use market::{Basis, Late, Own, Terms, charge};
+use protocol::merkle::{self, Frontier};
+use protocol::{Address, Delivery, Domain, Header, LateLine, Order, Side, Statement};
+use units::{Energy, PointId, Price, Slot};
+
+use super::book::Book;
+use super::edges::Edges;
+use super::witness::Witness;
+
+/// What does not hold in a delivery.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Finding {
+    /// The delivery is for someone else, or its parts speak of different slots.
+    #[error("{what} is {stated}, expected {expected}")]
+    Mismatch {
+        /// Which figure.
+        what: &'static str,
+        /// As delivered.
+        stated: String,
+        /// As it should be.
+        expected: String,
+    },
+    /// The checkpoint is not signed by the operator.
+    #[error("the checkpoint is not signed by the operator {operator}")]
+    NotTheOperator {
+        /// The operator in the configuration.
+        operator: Address,
+    },
+    /// The header is not in the log that was signed.
+    #[error("the header is not the last leaf of the signed log")]
+    NotInLog,
+    /// The log was rewritten.
+    #[error("the log was rewritten: {0}")]
+    Rewritten(String),
+    /// Part of the log was never shown.
+    #[error("the log between {from} and {to} entries was not shown, although asked for")]
+    Withheld {
+        /// Size of the log as far as it is known.
+        from: u64,
+        /// Where it goes on.
+        to: u64,
+    },
+    /// The statement is not under the header.
+    #[error("the statement is not among the header's {statements} statements")]
+    NotUnderHeader {
+        /// How many there are.
+        statements: u32,
+    },
+    /// The header contradicts itself.
+    #[error("the header's sums do not hold: {0}")]
+    Sums(String),
+    /// The registers say something else.
+    #[error("registers: {0}")]
+    Registers(String),
+    /// The order or the fill says something else.
+    #[error("order: {0}")]
+    Order(String),
+    /// The bill cannot be computed from the stated figures.
+    #[error("bill: {0}")]
+    Bill(String),
+    /// The rewards are wrong.
+    #[error("rewards: {0}")]
+    Rewards(String),
+}
+
+/// What the household knows.
+pub struct Knowledge<'a> {
+    /// The community's signing domain.
+    pub domain: &'a Domain,
+    /// The operator in the configuration.
+    pub operator: Address,
+    /// This household.
+    pub point: &'a PointId,
+    /// What of the log was seen before.
+    pub witness: &'a Witness,
+    /// The journal's registers.
+    pub edges: &'a Edges,
+    /// Offers, orders, fills and clearings.
+    pub book: &'a Book,
+}
+
+/// The log after a delivery whose log part holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extended {
+    /// The log with the delivery's header.
+    pub frontier: Frontier,
+}
+
+/// Checks that the delivery belongs to the operator's log and that the log was only appended to.
+///
+/// # Errors
+/// The first [`Finding`].
+pub fn log(delivery: &Delivery, known: &Knowledge<'_>) -> Result<Extended, Finding> {
+    let Delivery { statement, position, path, header, log_path, checkpoint } = delivery;
+    let signed = checkpoint
+        .clone()
+        .verify_operator(known.domain, known.operator)
+        .map_err(|_| Finding::NotTheOperator { operator: known.operator })?;
+    let checkpoint = signed.body();
+    same("point of the statement", statement.point.as_str(), known.point.as_str())?;
+    same("slot of the statement", statement.slot, header.slot)?;
+    same("slot of the checkpoint", checkpoint.slot, header.slot)?;
+    same("size of the log", checkpoint.size, header.index.saturating_add(1))?;
+
+    let leaf = merkle::leaf(known.domain.digest(header));
+    if !merkle::includes(checkpoint.root, checkpoint.size, header.index, leaf, log_path) {
+        return Err(Finding::NotInLog);
+    }
+    let frontier = extend(delivery, known.witness, leaf)?;
+    let leaf = merkle::leaf(known.domain.digest(statement));
+    let count = u64::from(header.statements);
+    if !merkle::includes(header.statements_root, count, *position, leaf, path) {
+        return Err(Finding::NotUnderHeader { statements: header.statements });
+    }
+    Ok(Extended { frontier })
+}
+
+/// Appends the header to the log as it is known; the first log ever seen is believed.
+fn extend(
+    delivery: &Delivery,
+    witness: &Witness,
+    leaf: protocol::B256,
+) -> Result<Frontier, Finding> {
+    let Delivery { header, log_path, checkpoint, .. } = delivery;
+    let before = if witness.frontier.size() == header.index {
+        witness.frontier.clone()
+    } else if witness.frontier.size() == 0 {
+        Frontier::before_last(header.index, log_path).ok_or(Finding::NotInLog)?
+    } else {
+        let to = header.index;
+        return Err(Finding::Withheld { from: witness.frontier.size(), to });
+    };
+    if before.root() != header.previous_root {
+        let known = format!("entry {} follows another history than the one seen", header.index);
+        return Err(Finding::Rewritten(known));
+    }
+    if let Some(last) = witness.last_slot
+        && header.slot <= last
+    {
+        return Err(Finding::Rewritten(format!("slot {} comes after slot {last}", header.slot)));
+    }
+    let mut frontier = before;
+    frontier.append(leaf);
+    if frontier.root() == checkpoint.body.root {
+        Ok(frontier)
+    } else {
+        Err(Finding::Rewritten(format!("appending entry {} gives another root", header.index)))
+    }
+}
+
+/// Checks the bill of a delivery whose log part holds.
+///
+/// # Errors
+/// The first [`Finding`].
+pub fn bill(delivery: &Delivery, known: &Knowledge<'_>) -> Result<(), Finding> {
+    let Delivery { statement, header, .. } = delivery;
+    sums(header)?;
+    published(header, known)?;
+    registers(statement, header, known)?;
+    order(statement, header, known)?;
+    amount(statement, header, known.point)?;
+    rewards(statement, header, known.witness)
+}
+
+fn sums(header: &Header) -> Result<(), Finding> {
+    let totals = &header.totals;
+    let wide = i128::from;
+    let (used, fed) = (wide(totals.import_wh), wide(totals.export_wh));
+    for (what, left, right) in [
+        ("money into and out of the pool", wide(totals.debit), wide(totals.credit)),
+        ("import and its sources", used, wide(totals.local_wh) + wide(totals.grid_import_wh)),
+        ("export and its uses", fed, wide(totals.local_wh) + wide(totals.grid_export_wh)),
+    ] {
+        if left != right {
+            return Err(Finding::Sums(format!("{what}: {left} is not {right}")));
+        }
+    }
+    Ok(())
+}
+
+/// The header repeats what was offered and cleared.
+fn published(header: &Header, known: &Knowledge<'_>) -> Result<(), Finding> {
+    let slot = Slot::new(header.slot);
+    if let Some((retail, feed_in)) = known.book.terms(slot) {
+        same("retail price", header.retail, retail)?;
+        same("feed-in price", header.feed_in, feed_in)?;
+    }
+    if let Some(clearing) = known.book.clearing(slot) {
+        same("clearing price", header.price.as_slice(), clearing.price.as_slice())?;
+        same("orders root", header.orders_root, clearing.orders_root)?;
+        same("scheduled energy", header.scheduled_wh, clearing.cleared_wh)?;
+    }
+    Ok(())
+}
+
+fn registers(statement: &Statement, header: &Header, known: &Knowledge<'_>) -> Result<(), Finding> {
+    let slot = Slot::new(statement.slot);
+    let mut billed_to = known.witness.billed_to;
+    for line in &statement.late {
+        late_line(line, known, &mut billed_to)?;
+    }
+    if !statement.measured {
+        same("import of a slot without meter", statement.import_wh, 0)?;
+        same("export of a slot without meter", statement.export_wh, 0)?;
+        return withheld_reading(slot, header, known);
+    }
+    continues(billed_to, slot.previous(), "the slot's own energy")?;
+    match known.edges.flow(slot, 1) {
+        Some(flow) => {
+            same("import, Wh,", statement.import_wh, flow.import_wh)?;
+            same("export, Wh,", statement.export_wh, flow.export_wh)
+        }
+        None if forgotten(slot.previous(), known) => Ok(()),
+        None => Err(Finding::Registers(format!(
+            "billed as measured, but the journal does not have both edges of slot {}",
+            slot.number()
+        ))),
+    }
+}
+
+/// A line of earlier energy covers exactly the readings behind what was billed before.
+fn late_line(
+    line: &LateLine,
+    known: &Knowledge<'_>,
+    billed_to: &mut Option<i64>,
+) -> Result<(), Finding> {
+    let (slot, slots) = (Slot::new(line.slot), i64::from(line.slots));
+    let from = slot.offset(-slots);
+    continues(*billed_to, from, "late energy")?;
+    match known.edges.flow(slot, slots) {
+        Some(flow) => {
+            same("late import, Wh,", line.import_wh, flow.import_wh)?;
+            same("late export, Wh,", line.export_wh, flow.export_wh)?;
+        }
+        None if forgotten(from, known) => {}
+        None => {
+            return Err(Finding::Registers(format!(
+                "late energy of {slots} slots up to slot {} is not between two readings",
+                line.slot
+            )));
+        }
+    }
+    if let Some((retail, feed_in)) = known.book.terms(slot) {
+        same("late retail price", line.retail, retail)?;
+        same("late feed-in price", line.feed_in, feed_in)?;
+    }
+    *billed_to = Some(line.slot);
+    Ok(())
+}
+
+/// Billed energy starts where the last bill ended: nothing twice, nothing left out.
+fn continues(billed_to: Option<i64>, from: Slot, what: &str) -> Result<(), Finding> {
+    match billed_to {
+        Some(to) if to != from.number() => Err(Finding::Registers(format!(
+            "{what} starts at the end of slot {}, but was billed up to slot {to}",
+            from.number()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the journal no longer reaches back to this edge.
+fn forgotten(slot: Slot, known: &Knowledge<'_>) -> bool {
+    known.edges.first().is_none_or(|first| slot < first)
+}
+
+/// A slot is not "without meter" when the operator had signed for both edges before settling it.
+fn withheld_reading(slot: Slot, header: &Header, known: &Knowledge<'_>) -> Result<(), Finding> {
+    let had = |slot: Slot| {
+        let receipted = known.edges.at(slot).and_then(|edge| edge.receipted_ms);
+        receipted.is_some_and(|time_ms| time_ms < header.time_ms)
+    };
+    if known.edges.flow(slot, 1).is_some() && had(slot.previous()) && had(slot) {
+        return Err(Finding::Registers(format!(
+            "billed as not measured, but the operator had signed for both edges of slot {} before",
+            slot.number()
+        )));
+    }
+    Ok(())
+}
+
+fn order(statement: &Statement, header: &Header, known: &Knowledge<'_>) -> Result<(), Finding> {
+    let slot = Slot::new(statement.slot);
+    let finding = |text: String| Err(Finding::Order(text));
+    let (bought, sold) = (statement.bought_wh, statement.sold_wh);
+    if bought < 0 || sold < 0 || bought > 0 && sold > 0 {
+        return finding(format!("{bought} Wh bought and {sold} Wh sold at once"));
+    }
+    let Some(order) = known.book.order(slot) else {
+        if known.book.knows_orders_of(slot) && (bought, sold) != (0, 0) {
+            return finding(format!("{bought} Wh bought, {sold} Wh sold, but nothing was ordered"));
+        }
+        return Ok(());
+    };
+    let (traded, other) = match order.side() {
+        Side::Buy => (bought, sold),
+        Side::Sell => (sold, bought),
+    };
+    let Order { side, quantity_wh, limit, .. } = &order.body;
+    if other != 0 || traded > *quantity_wh {
+        return finding(format!(
+            "{bought} Wh bought, {sold} Wh sold on an order to {side} {quantity_wh} Wh"
+        ));
+    }
+    if let Some(filled_wh) = order.filled_wh
+        && filled_wh != traded
+    {
+        return finding(format!("filled with {filled_wh} Wh, billed with {traded} Wh"));
+    }
+    let worse = |price: i64| match order.side() {
+        Side::Buy => price > *limit,
+        Side::Sell => price < *limit,
+    };
+    if traded > 0 && header.price.first().copied().is_none_or(worse) {
+        let price = header.price.first();
+        return finding(format!("traded at {price:?} against a limit of {limit}"));
+    }
+    Ok(())
+}
+
+fn amount(statement: &Statement, header: &Header, point: &PointId) -> Result<(), Finding> {
+    same("price", statement.price.as_slice(), header.price.as_slice())?;
+    let fault = |error: &dyn std::fmt::Display| Finding::Bill(error.to_string());
+    let terms = |retail: i64, feed_in: i64| {
+        Terms::new(Price::from_nano_per_wh(retail), Price::from_nano_per_wh(feed_in))
+            .map_err(|error| fault(&error))
+    };
+    let basis = Basis {
+        slot: Slot::new(header.slot),
+        terms: terms(header.retail, header.feed_in)?,
+        price: header.price.first().copied().map(Price::from_nano_per_wh),
+        short: Energy::from_wh(header.short_wh),
+        long: Energy::from_wh(header.long_wh),
+        matched: Energy::from_wh(header.matched_wh),
+    };
+    let own = Own {
+        bought: Energy::from_wh(statement.bought_wh),
+        sold: Energy::from_wh(statement.sold_wh),
+        import: Energy::from_wh(statement.import_wh),
+        export: Energy::from_wh(statement.export_wh),
+        import_local: Energy::from_wh(statement.import_local_wh),
+        export_local: Energy::from_wh(statement.export_local_wh),
+    };
+    let late = statement.late.iter().map(|line| {
+        Ok(Late {
+            point: point.clone(),
+            slot: Slot::new(line.slot),
+            slots: line.slots,
+            import: Energy::from_wh(line.import_wh),
+            export: Energy::from_wh(line.export_wh),
+            terms: terms(line.retail, line.feed_in)?,
+        })
+    });
+    let late = late.collect::<Result<Vec<_>, Finding>>()?;
+    let charges = charge(&own, &basis, &late).map_err(|error| fault(&error))?;
+    same("import deviation", statement.import_deviation_wh, charges.import.deviation.wh())?;
+    same("export deviation", statement.export_deviation_wh, charges.export.deviation.wh())?;
+    same("amount", statement.amount, charges.amount.nano())
+}
+
+fn rewards(statement: &Statement, header: &Header, witness: &Witness) -> Result<(), Finding> {
+    let finding = |text: String| Err(Finding::Rewards(text));
+    let (own, all) = (statement.reward_wh, header.totals.reward_wh);
+    if own < 0 || own > statement.export_wh || own > all || all > header.totals.local_wh {
+        return finding(format!(
+            "{own} Wh of {all} Wh rewarded, with {} Wh exported and {} Wh used locally",
+            statement.export_wh, header.totals.local_wh
+        ));
+    }
+    let (total, before) = (statement.reward_total, witness.reward_total);
+    if total < before || total > header.totals.reward_total {
+        let all = header.totals.reward_total;
+        return finding(format!("a total of {total} after {before}, of {all} for all"));
+    }
+    Ok(())
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(
+    what: &'static str,
+    stated: T,
+    expected: T,
+) -> Result<(), Finding> {
+    if stated == expected {
+        Ok(())
+    } else {
+        let (stated, expected) = (format!("{stated:?}"), format!("{expected:?}"));
+        Err(Finding::Mismatch { what, stated, expected })
+    }
+}

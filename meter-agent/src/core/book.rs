@@ -1,0 +1,152 @@
+//! Offers, own orders with their verdicts and fills, and clearings, as far as they matter to the
+//! slots at hand.
+
+use std::collections::BTreeMap;
+
+use protocol::{Clearing, Offer, Order, Side};
+use serde::{Deserialize, Serialize};
+use units::Slot;
+
+/// Slots of which orders and clearings are remembered: two days.
+const KEPT: usize = 192;
+/// Slots of which the tariff is remembered, for late energy: a good week.
+const KEPT_TERMS: usize = 800;
+
+/// An order that was placed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Placed {
+    /// As it was signed.
+    pub body: Order,
+    /// Whether it stands in the book; none until the operator says so.
+    pub accepted: Option<bool>,
+    /// What it got, Wh; none until the operator says so.
+    pub filled_wh: Option<i64>,
+}
+
+impl Placed {
+    /// Which way it trades.
+    #[must_use]
+    pub fn side(&self) -> Side {
+        if self.body.side == Side::Sell.as_str() { Side::Sell } else { Side::Buy }
+    }
+}
+
+/// What is known of the market.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Book {
+    offers: BTreeMap<i64, Offer>,
+    orders: BTreeMap<i64, Placed>,
+    clearings: BTreeMap<i64, Clearing>,
+    terms: BTreeMap<i64, (i64, i64)>,
+    /// Orders of slots from here on cannot have been forgotten.
+    orders_known_from: i64,
+}
+
+impl Book {
+    /// Goes on with remembered orders.
+    #[must_use]
+    pub fn resume(orders: BTreeMap<i64, Placed>, orders_known_from: i64) -> Self {
+        Self { orders, orders_known_from, ..Self::default() }
+    }
+
+    /// The orders to remember.
+    #[must_use]
+    pub const fn orders(&self) -> &BTreeMap<i64, Placed> {
+        &self.orders
+    }
+
+    /// From which slot on all own orders are remembered.
+    #[must_use]
+    pub const fn orders_known_from(&self) -> i64 {
+        self.orders_known_from
+    }
+
+    /// Takes an offer of the operator; a newer one for the same slot replaces it.
+    pub fn offer(&mut self, offer: Offer) {
+        let newest =
+            self.offers.get(&offer.slot).is_none_or(|known| known.time_ms <= offer.time_ms);
+        if newest {
+            self.learn_terms(offer.slot, offer.retail, offer.feed_in);
+            self.offers.insert(offer.slot, offer);
+            trim(&mut self.offers, KEPT);
+        }
+    }
+
+    /// Remembers the supplier's prices of a slot.
+    pub fn learn_terms(&mut self, slot: i64, retail: i64, feed_in: i64) {
+        self.terms.insert(slot, (retail, feed_in));
+        trim(&mut self.terms, KEPT_TERMS);
+    }
+
+    /// Offers that can still be answered and have not been.
+    pub fn open_offers(&self, now_ms: i64) -> impl Iterator<Item = &Offer> {
+        self.offers
+            .values()
+            .filter(move |offer| now_ms < offer.gate_ms && !self.orders.contains_key(&offer.slot))
+    }
+
+    /// Notes an own order.
+    pub fn place(&mut self, body: Order) {
+        self.orders.insert(body.slot, Placed { body, accepted: None, filled_wh: None });
+        trim(&mut self.orders, KEPT);
+    }
+
+    /// Notes that the operator took or refused an order; whether it was ours.
+    pub fn verdict(&mut self, slot: i64, seq: u64, accepted: bool) -> bool {
+        let order = self.orders.get_mut(&slot).filter(|order| order.body.seq == seq);
+        order.map(|order| order.accepted = Some(accepted)).is_some()
+    }
+
+    /// Notes what an order got; whether it was ours.
+    pub fn fill(&mut self, slot: i64, seq: u64, filled_wh: i64) -> bool {
+        let order = self.orders.get_mut(&slot).filter(|order| order.body.seq == seq);
+        order.map(|order| order.filled_wh = Some(filled_wh)).is_some()
+    }
+
+    /// Notes the public result of an auction.
+    pub fn clear(&mut self, clearing: Clearing) {
+        self.clearings.insert(clearing.slot, clearing);
+        trim(&mut self.clearings, KEPT);
+    }
+
+    /// Orders the operator has not answered while their gate is open.
+    pub fn unanswered(&self, now_ms: i64) -> impl Iterator<Item = &Order> {
+        self.orders.values().filter_map(move |order| {
+            let gate_ms = self.offers.get(&order.body.slot)?.gate_ms;
+            (order.accepted.is_none() && now_ms < gate_ms).then_some(&order.body)
+        })
+    }
+
+    /// Own order for a slot, if one was placed.
+    #[must_use]
+    pub fn order(&self, slot: Slot) -> Option<&Placed> {
+        self.orders.get(&slot.number())
+    }
+
+    /// Whether "no order" for this slot means that none was placed.
+    #[must_use]
+    pub fn knows_orders_of(&self, slot: Slot) -> bool {
+        let remembered = self.orders.len() < KEPT
+            || self.orders.first_key_value().is_some_and(|(&first, _)| first <= slot.number());
+        slot.number() >= self.orders_known_from && remembered
+    }
+
+    /// The public result of a slot's auction, if it was heard.
+    #[must_use]
+    pub fn clearing(&self, slot: Slot) -> Option<&Clearing> {
+        self.clearings.get(&slot.number())
+    }
+
+    /// Retail and feed-in price of a slot, nano-currency per Wh.
+    #[must_use]
+    pub fn terms(&self, slot: Slot) -> Option<(i64, i64)> {
+        self.terms.get(&slot.number()).copied()
+    }
+}
+
+fn trim<T>(map: &mut BTreeMap<i64, T>, kept: usize) {
+    while map.len() > kept {
+        map.pop_first();
+    }
+}

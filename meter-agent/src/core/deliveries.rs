@@ -1,0 +1,203 @@
+//! Statements: judged as they come, asked for when they are missing.
+
+use protocol::{Ask, Audit, B256, Delivery, MAX_MESSAGE_BYTES, Up};
+use units::Slot;
+
+use super::audit::{self, Finding, Knowledge};
+use super::witness::{MAX_ASKS, Place};
+use super::{Core, Effect, Evidence, Level, plausible};
+
+impl Core {
+    pub(super) fn delivery(&mut self, now_ms: i64, payload: &[u8], effects: &mut Vec<Effect>) {
+        let delivery = match parse(payload) {
+            Ok(delivery) => delivery,
+            Err(reason) => {
+                self.status.refused += 1;
+                effects.push(Effect::Report(
+                    Level::Warning,
+                    format!("a statement cannot be read: {reason}"),
+                ));
+                return;
+            }
+        };
+        let digest = self.settings.domain.digest(&delivery.statement);
+        match self.witness.place(&delivery, digest) {
+            Place::Repeated | Place::Forgotten => {}
+            Place::SecondStory => {
+                let reason = "a second, different statement for a slot that was settled".to_owned();
+                self.reject(now_ms, &delivery, digest, &reason, effects);
+            }
+            Place::Ahead => self.ahead(now_ms, &delivery, digest, effects),
+            Place::Next => self.judge(now_ms, &delivery, digest, effects),
+        }
+    }
+
+    fn judge(&mut self, now_ms: i64, delivery: &Delivery, digest: B256, effects: &mut Vec<Effect>) {
+        let knowledge = Knowledge {
+            domain: &self.settings.domain,
+            operator: self.settings.operator,
+            point: &self.settings.point,
+            witness: &self.witness,
+            edges: &self.edges,
+            book: &self.book,
+        };
+        let extended = match audit::log(delivery, &knowledge) {
+            Ok(extended) => extended,
+            Err(finding) => {
+                self.reject(now_ms, delivery, digest, &finding.to_string(), effects);
+                return;
+            }
+        };
+        let bill = audit::bill(delivery, &knowledge);
+        self.witness.advance(delivery, extended.frontier, digest);
+        let header = &delivery.header;
+        self.book.learn_terms(header.slot, header.retail, header.feed_in);
+        self.caught_up(delivery.statement.slot, effects);
+        match bill {
+            Ok(()) => self.accept(now_ms, delivery, digest, effects),
+            Err(finding) => self.reject(now_ms, delivery, digest, &finding.to_string(), effects),
+        }
+    }
+
+    fn accept(
+        &mut self,
+        now_ms: i64,
+        delivery: &Delivery,
+        digest: B256,
+        effects: &mut Vec<Effect>,
+    ) {
+        let slot = delivery.statement.slot;
+        self.status.verified += 1;
+        self.status.verified_slot = self.status.verified_slot.max(Some(slot));
+        effects.push(Effect::SaveState);
+        self.say(now_ms, slot, digest, String::new(), effects);
+        effects.push(Effect::Report(
+            Level::Debug,
+            format!(
+                "slot {}: the bill of {} nano holds",
+                Slot::new(slot),
+                delivery.statement.amount
+            ),
+        ));
+    }
+
+    fn reject(
+        &mut self,
+        now_ms: i64,
+        delivery: &Delivery,
+        digest: B256,
+        reason: &str,
+        effects: &mut Vec<Effect>,
+    ) {
+        let message = serde_json::to_value(delivery).unwrap_or_default();
+        let fingerprint = protocol::keccak256(message.to_string());
+        if self.failed == Some(fingerprint) {
+            return;
+        }
+        self.failed = Some(fingerprint);
+        let slot = delivery.statement.slot;
+        self.status.failed += 1;
+        self.status.last_finding = Some(reason.to_owned());
+        effects.push(Effect::Report(
+            Level::Error,
+            format!("the statement for slot {} does not hold: {reason}", Slot::new(slot)),
+        ));
+        effects.push(Effect::KeepEvidence(Evidence {
+            time_ms: now_ms,
+            kind: "statement",
+            slot: Some(slot),
+            reason: reason.to_owned(),
+            message,
+        }));
+        effects.push(Effect::SaveState);
+        self.say(now_ms, slot, digest, reason.to_owned(), effects);
+    }
+
+    /// Signs the verdict; an empty reason means that everything held.
+    fn say(
+        &self,
+        now_ms: i64,
+        slot: i64,
+        statement: B256,
+        reason: String,
+        effects: &mut Vec<Effect>,
+    ) {
+        let audit = Audit {
+            point: self.settings.point.to_string(),
+            slot,
+            verified: reason.is_empty(),
+            reason,
+            statement,
+            time_ms: now_ms,
+        };
+        effects.push(Effect::Publish(Up::Audit, self.sign(audit).to_json()));
+    }
+
+    /// Statements before this one were not seen: asks for them, and goes on without them when they
+    /// are not shown.
+    fn ahead(&mut self, now_ms: i64, delivery: &Delivery, digest: B256, effects: &mut Vec<Effect>) {
+        let Some(after) = self.witness.last_slot else { return };
+        match self.asked {
+            Some((slot, times)) if slot == after && times >= MAX_ASKS => {
+                let (from, to) = (self.witness.frontier.size(), delivery.header.index);
+                let reason = Finding::Withheld { from, to }.to_string();
+                self.asked = None;
+                self.witness.skip();
+                self.reject(now_ms, delivery, digest, &reason, effects);
+                self.judge(now_ms, delivery, digest, effects);
+            }
+            Some((slot, _)) if slot == after => {}
+            _ => {
+                self.asked = Some((after, 0));
+                self.ask_again(now_ms, effects);
+            }
+        }
+    }
+
+    /// After a reconnect: what was settled meanwhile?
+    pub(super) fn ask_after_outage(&mut self, now_ms: i64, effects: &mut Vec<Effect>) {
+        let after = self.witness.last_slot.or_else(|| Some(self.edges.first()?.number() - 1));
+        // Asked once and not tracked: most often there is nothing, and a gap shows itself later.
+        if let Some(after_slot) = after {
+            self.asked = None;
+            effects.push(Effect::Publish(Up::Ask, self.ask(now_ms, after_slot)));
+        }
+    }
+
+    fn ask(&self, now_ms: i64, after_slot: i64) -> Vec<u8> {
+        let point = self.settings.point.to_string();
+        self.sign(Ask { point, after_slot, time_ms: now_ms }).to_json()
+    }
+
+    /// Asks for the statements after the last one seen, a bounded number of times.
+    pub(super) fn ask_again(&mut self, now_ms: i64, effects: &mut Vec<Effect>) {
+        let Some((after_slot, times)) = self.asked else { return };
+        if times >= MAX_ASKS || !self.is_connected() {
+            return;
+        }
+        self.asked = Some((after_slot, times + 1));
+        effects.push(Effect::Publish(Up::Ask, self.ask(now_ms, after_slot)));
+        effects.push(Effect::AwaitAnswer);
+    }
+
+    /// A statement was judged: the next gap is a new question.
+    fn caught_up(&mut self, slot: i64, effects: &mut Vec<Effect>) {
+        if self.asked.take_if(|(after, _)| *after < slot).is_some() && self.outbox.waiting() == 0 {
+            effects.push(Effect::NothingAwaited);
+        }
+    }
+}
+
+fn parse(payload: &[u8]) -> Result<Delivery, String> {
+    if payload.len() > MAX_MESSAGE_BYTES {
+        return Err(format!("{} bytes is more than {MAX_MESSAGE_BYTES}", payload.len()));
+    }
+    let delivery: Delivery = serde_json::from_slice(payload).map_err(|error| error.to_string())?;
+    let Delivery { statement, header, .. } = &delivery;
+    let late = statement.late.iter().map(|line| line.slot);
+    let slots = [statement.slot, header.slot].into_iter().chain(late);
+    match slots.into_iter().find(|&slot| !plausible(slot)) {
+        Some(slot) => Err(format!("slot {slot} is not plausible")),
+        None => Ok(delivery),
+    }
+}

@@ -1,0 +1,355 @@
+//! What the agent decides: which reading belongs to which slot, what to order, what to send again,
+//! and whether a bill is right.
+//!
+//! No I/O, no clock, no chance: [`Core::step`] takes the market time and an [`Input`], and returns
+//! [`Effect`]s for the shell to carry out in order. Whatever must be durable before it is said comes
+//! as an effect before the one that says it.
+
+mod audit;
+mod bidding;
+mod book;
+mod counter;
+mod deliveries;
+mod edges;
+mod mail;
+mod metering;
+mod outbox;
+mod sample;
+mod state;
+mod trading;
+mod witness;
+
+use std::collections::BTreeMap;
+
+use protocol::{Address, ClockStatus, Domain, HouseholdKey, Reading, Signed, Topic, Up};
+use serde::{Deserialize, Serialize};
+use units::{PointId, Slot};
+
+pub use audit::Finding;
+pub use bidding::{Forecast, Strategy, Wish};
+pub use book::Placed;
+pub use counter::Counter;
+pub use edges::{Edge, Edges, Flow};
+pub use sample::{Count, Flows, Registers};
+pub use state::{State, StateContent};
+pub use witness::Witness;
+
+use book::Book;
+use counter::Watched;
+use outbox::Outbox;
+
+/// Slots that any message may speak of: up to the year 4800, so that no arithmetic overflows.
+const SLOTS: std::ops::Range<i64> = 1..100_000_000;
+/// Readings that may wait for a receipt (over a year) before no more are made.
+const MAX_WAITING: u64 = 40_000;
+
+/// What does not change while the agent runs.
+pub struct Settings {
+    /// The community's signing domain.
+    pub domain: Domain,
+    /// This household.
+    pub point: PointId,
+    /// Epoch of key and meter.
+    pub epoch: u32,
+    /// Who signs receipts, offers and the log.
+    pub operator: Address,
+    /// The household's key.
+    pub key: HouseholdKey,
+    /// How to bid.
+    pub strategy: Strategy,
+    /// The most that the grid connection can carry, W.
+    pub connection_w: i64,
+    /// How long after an edge a reading still belongs to it, milliseconds of market time.
+    pub grace_ms: i64,
+    /// How far the clock can be trusted.
+    pub clock: ClockStatus,
+}
+
+/// One record of the journal: a signed reading, and the counters behind it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// As it is sent.
+    pub reading: Signed<Reading>,
+    /// Where each counter stood, by register.
+    pub counters: BTreeMap<String, Counter>,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// Time passed.
+    Tick,
+    /// The devices were polled.
+    Polled(Flows, Option<Registers>),
+    /// The registers at the edge that [`Core::due_edge`] named.
+    Edge(Slot, Registers),
+    /// The link to the operator is up and subscribed.
+    Connected,
+    /// The link is down.
+    Disconnected,
+    /// No answer came for what was sent.
+    Overdue,
+    /// A message on one of the operator's topics.
+    Message(Topic, Vec<u8>),
+}
+
+/// Something to do, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Append to the journal, durably, before anything else.
+    Append(Box<Entry>),
+    /// Write [`Core::state`], durably, before anything else.
+    SaveState,
+    /// Publish journalled readings, first to last sequence number.
+    SendReadings(u64, u64),
+    /// Publish a signed message.
+    Publish(Up, Vec<u8>),
+    /// An answer is hoped for: send [`Input::Overdue`] when none comes.
+    AwaitAnswer,
+    /// Something arrived that was waited for: start the waiting time afresh.
+    Answered,
+    /// Nothing is waited for any more.
+    NothingAwaited,
+    /// The operator has every reading up to this one.
+    Released(u64),
+    /// Keep as evidence: what was found, and the message.
+    KeepEvidence(Evidence),
+    /// Tell the people.
+    Report(Level, String),
+}
+
+/// How loud.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Of interest to a developer.
+    Debug,
+    /// In order.
+    Info,
+    /// Not in order, but known how to go on.
+    Warning,
+    /// Someone must look at this.
+    Error,
+}
+
+/// A message that proves something wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Evidence {
+    /// Market time, Unix milliseconds.
+    pub time_ms: i64,
+    /// Kind of message.
+    pub kind: &'static str,
+    /// Slot it is about, when it is about one.
+    pub slot: Option<i64>,
+    /// What is wrong.
+    pub reason: String,
+    /// The message as received.
+    pub message: serde_json::Value,
+}
+
+/// How the agent is doing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// Whether the link is up.
+    pub connected: bool,
+    /// Sequence number of the newest journalled reading (0 = none).
+    pub journalled_seq: u64,
+    /// Slot of the newest journalled reading.
+    pub journalled_slot: Option<i64>,
+    /// Highest sequence number the operator has signed for.
+    pub released_seq: u64,
+    /// Orders placed since the start.
+    pub orders: u64,
+    /// Slot of the newest order.
+    pub ordered_slot: Option<i64>,
+    /// Statements that held since the start.
+    pub verified: u64,
+    /// Statements that did not hold since the start.
+    pub failed: u64,
+    /// Slot of the newest statement that held.
+    pub verified_slot: Option<i64>,
+    /// What was wrong with the newest statement that did not hold.
+    pub last_finding: Option<String>,
+    /// Messages that were refused since the start.
+    pub refused: u64,
+    /// Slot edges that could not be read since the start.
+    pub missed_edges: u64,
+}
+
+/// What a restart finds on disk.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// The journal's newest records, oldest first.
+    pub entries: Vec<Entry>,
+    /// The state file, when there is one.
+    pub state: Option<State>,
+}
+
+/// The agent's decisions.
+pub struct Core {
+    settings: Settings,
+    edges: Edges,
+    counters: BTreeMap<String, Watched>,
+    /// A counter was exchanged since the last reading.
+    exchanged: bool,
+    last_seq: u64,
+    head: protocol::B256,
+    outbox: Outbox,
+    book: Book,
+    order_seq: u64,
+    witness: Witness,
+    /// The statements after this slot were asked for, so many times.
+    asked: Option<(i64, u32)>,
+    /// The newest delivery that did not hold, so that a repetition is not judged again.
+    failed: Option<protocol::B256>,
+    flows: Option<Flows>,
+    status: Status,
+}
+
+impl Core {
+    /// Goes on from what is on disk; the entries must be the journal's newest, in order.
+    #[must_use]
+    pub fn new(settings: Settings, recovered: Recovered, now_ms: i64) -> Self {
+        let state = recovered.state.map(State::into_content).unwrap_or_else(|| StateContent {
+            orders_known_from: Slot::at_ms(now_ms).number() + 3,
+            ..StateContent::default()
+        });
+        let behind: Vec<(Slot, Edge)> = recovered
+            .entries
+            .iter()
+            .map(|entry| metering::edge_of(&settings.domain, &entry.reading.body))
+            .collect();
+        let (last_seq, head) =
+            behind.last().map_or((0, protocol::B256::ZERO), |(_, edge)| (edge.seq, edge.digest));
+        let counters = recovered.entries.last().map(|entry| &entry.counters);
+        let counters = counters.into_iter().flatten();
+        let mut status = Status {
+            journalled_seq: last_seq,
+            journalled_slot: behind.last().map(|(slot, _)| slot.number()),
+            ..Status::default()
+        };
+        let mut edges = Edges::new(behind, now_ms, settings.grace_ms);
+        let outbox = Outbox::new(last_seq, state.released_seq, state.released_ms);
+        edges.receipted(outbox.released(), outbox.released_ms());
+        status.released_seq = outbox.released();
+        Self {
+            edges,
+            counters: counters.map(|(id, &c)| (id.clone(), Watched::resume(c))).collect(),
+            exchanged: false,
+            last_seq,
+            head,
+            outbox,
+            book: Book::resume(state.orders, state.orders_known_from),
+            order_seq: state.order_seq,
+            witness: state.witness,
+            asked: None,
+            failed: None,
+            flows: None,
+            status,
+            settings,
+        }
+    }
+
+    /// Decides what to do about `input` at market time `now_ms` (Unix milliseconds).
+    pub fn step(&mut self, now_ms: i64, input: Input) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.pass_time(now_ms, &mut effects);
+        match input {
+            Input::Tick => {}
+            Input::Polled(flows, registers) => self.polled(now_ms, flows, registers, &mut effects),
+            Input::Edge(slot, registers) => self.edge(now_ms, slot, &registers, &mut effects),
+            Input::Connected => self.connected(now_ms, &mut effects),
+            Input::Disconnected => {
+                self.status.connected = false;
+                self.outbox.set_connected(false);
+                effects.push(Effect::NothingAwaited);
+            }
+            Input::Overdue => self.overdue(now_ms, &mut effects),
+            Input::Message(topic, payload) => self.message(now_ms, &topic, &payload, &mut effects),
+        }
+        self.place_orders(now_ms, &mut effects);
+        self.send_readings(&mut effects);
+        effects
+    }
+
+    /// The slot whose edge should be read now, if any.
+    #[must_use]
+    pub fn due_edge(&self, now_ms: i64) -> Option<Slot> {
+        self.edges.due(now_ms)
+    }
+
+    /// When [`Input::Tick`] is needed next, market time in Unix milliseconds.
+    #[must_use]
+    pub fn wake_ms(&self, now_ms: i64) -> i64 {
+        self.edges.wake_ms(now_ms)
+    }
+
+    /// How the agent is doing.
+    #[must_use]
+    pub const fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// What to keep in the state file.
+    #[must_use]
+    pub fn state(&self) -> State {
+        State::new(
+            self.settings.point.clone(),
+            self.settings.epoch,
+            StateContent {
+                journal_seq: self.last_seq,
+                released_seq: self.outbox.released(),
+                released_ms: self.outbox.released_ms(),
+                order_seq: self.order_seq,
+                orders: self.book.orders().clone(),
+                orders_known_from: self.book.orders_known_from(),
+                witness: self.witness.clone(),
+            },
+        )
+    }
+
+    fn pass_time(&mut self, now_ms: i64, effects: &mut Vec<Effect>) {
+        for slot in self.edges.pass(now_ms) {
+            // Before the first reading there is nothing to miss.
+            if self.last_seq > 0 {
+                self.status.missed_edges += 1;
+                effects.push(Effect::Report(
+                    Level::Warning,
+                    format!("the registers at the end of slot {slot} could not be read in time; the next reading bridges them"),
+                ));
+            }
+        }
+    }
+
+    fn connected(&mut self, now_ms: i64, effects: &mut Vec<Effect>) {
+        self.status.connected = true;
+        self.outbox.set_connected(true);
+        self.repeat_orders(now_ms, effects);
+        self.ask_after_outage(now_ms, effects);
+    }
+
+    fn overdue(&mut self, now_ms: i64, effects: &mut Vec<Effect>) {
+        self.outbox.overdue();
+        self.ask_again(now_ms, effects);
+    }
+
+    fn send_readings(&mut self, effects: &mut Vec<Effect>) {
+        if let Some((first, last)) = self.outbox.take() {
+            effects.push(Effect::SendReadings(first, last));
+            effects.push(Effect::AwaitAnswer);
+        }
+    }
+
+    fn is_connected(&self) -> bool {
+        self.status.connected
+    }
+
+    fn sign<T: protocol::Message>(&self, body: T) -> Signed<T> {
+        Signed::by_household(body, &self.settings.domain, &self.settings.key)
+    }
+}
+
+/// Whether a slot number can be calculated with.
+fn plausible(slot: i64) -> bool {
+    SLOTS.contains(&slot)
+}

@@ -1,0 +1,236 @@
+//! Registers to numbers: widths, byte orders, sentinels and scale factors.
+
+use super::map::{Field, NumberType, Zero};
+use super::{Absence, Observed, WordOrder, decimal};
+
+/// SunSpec's mark for a scale factor that is not there.
+const NO_SCALE: u16 = 0x8000;
+/// Range of SunSpec scale factors.
+const SCALES: std::ops::RangeInclusive<i16> = -10..=10;
+
+/// A field's value in its canonical unit.
+///
+/// `words` are the field's registers, `scale` the content of its scale register when it has one;
+/// with `sunspec` the sentinels of that standard apply.
+pub fn number(
+    field: &Field,
+    words: &[u16],
+    order: WordOrder,
+    scale: Option<u16>,
+    sunspec: bool,
+) -> Observed<i64> {
+    let raw = bits(words, order);
+    if is_sentinel(field, raw, sunspec) {
+        return Observed::Absent(Absence::Sentinel);
+    }
+    exponent(field, scale).and_then(|exponent| {
+        let value = match field.kind {
+            NumberType::Float32 => {
+                decimal::scale_float(f64::from(f32::from_bits(low32(raw))), exponent)
+            }
+            NumberType::Float64 => decimal::scale_float(f64::from_bits(raw), exponent),
+            _ => decimal::scale(integer(field.kind, raw), exponent),
+        };
+        match value {
+            Some(value) => Observed::Value(value),
+            None => Observed::Fault(format!("{} of {raw:#x} is out of range", field.key)),
+        }
+    })
+}
+
+/// Where the field's counter starts again, in its canonical unit.
+pub fn rolls_over_at(field: &Field, scale: Option<u16>) -> Option<i64> {
+    let bits = match (field.rolls_over_bits, field.kind) {
+        (Some(bits), _) => u32::from(bits),
+        (None, NumberType::Acc32) => 32,
+        _ => return None,
+    };
+    let modulus = 1_i128.checked_shl(bits)?;
+    decimal::scale(modulus, exponent(field, scale).value()?)
+}
+
+/// The power of ten that leads to the canonical unit.
+fn exponent(field: &Field, scale: Option<u16>) -> Observed<i32> {
+    let fixed = field.scale10 + field.unit.exponent();
+    match scale {
+        None => Observed::Value(fixed),
+        Some(NO_SCALE) => Observed::Absent(Absence::Sentinel),
+        Some(raw) if SCALES.contains(&raw.cast_signed()) => {
+            Observed::Value(fixed + i32::from(raw.cast_signed()))
+        }
+        Some(raw) => Observed::Fault(format!(
+            "scale factor of {} is {}, outside -10 to 10",
+            field.key,
+            raw.cast_signed()
+        )),
+    }
+}
+
+/// The registers as one big-endian number.
+fn bits(words: &[u16], order: WordOrder) -> u64 {
+    let swap_words = matches!(order, WordOrder::Cdab | WordOrder::Dcba);
+    let swap_bytes = matches!(order, WordOrder::Badc | WordOrder::Dcba);
+    let join = |high: u64, &word: &u16| {
+        let word = if swap_bytes { word.swap_bytes() } else { word };
+        high << 16 | u64::from(word)
+    };
+    if swap_words { words.iter().rev().fold(0, join) } else { words.iter().fold(0, join) }
+}
+
+fn low32(raw: u64) -> u32 {
+    u32::try_from(raw & 0xffff_ffff).expect("masked")
+}
+
+fn integer(kind: NumberType, raw: u64) -> i128 {
+    match kind {
+        NumberType::Int16 => i128::from(u16::try_from(raw & 0xffff).expect("masked").cast_signed()),
+        NumberType::Int32 => i128::from(low32(raw).cast_signed()),
+        NumberType::Int64 => i128::from(raw.cast_signed()),
+        _ => i128::from(raw),
+    }
+}
+
+fn is_sentinel(field: &Field, raw: u64, sunspec: bool) -> bool {
+    if field.sentinels.contains(&raw) {
+        return true;
+    }
+    match field.kind {
+        NumberType::Float32 => !f32::from_bits(low32(raw)).is_finite(),
+        NumberType::Float64 => !f64::from_bits(raw).is_finite(),
+        NumberType::Acc32 | NumberType::Acc64 => raw == 0 && field.zero != Some(Zero::Value),
+        _ if !sunspec => false,
+        NumberType::Int16 => raw == 0x8000,
+        NumberType::Uint16 => raw == 0xffff,
+        NumberType::Int32 => raw == 0x8000_0000,
+        NumberType::Uint32 => raw == 0xffff_ffff,
+        NumberType::Int64 => raw == 1 << 63,
+        NumberType::Uint64 => raw == u64::MAX,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Unit;
+    use super::*;
+
+    fn field(kind: NumberType, unit: Unit) -> Field {
+        Field {
+            key: "x".into(),
+            at: 0,
+            kind,
+            unit,
+            scale10: 0,
+            scale_at: None,
+            order: None,
+            sentinels: Vec::new(),
+            zero: None,
+            positive_means: None,
+            rolls_over_bits: None,
+        }
+    }
+
+    /// Encodes big-endian bytes as registers in an order; the inverse of what is tested.
+    fn registers(bytes: &[u8], order: WordOrder) -> Vec<u16> {
+        let mut words: Vec<u16> =
+            bytes.chunks(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
+        if matches!(order, WordOrder::Cdab | WordOrder::Dcba) {
+            words.reverse();
+        }
+        if matches!(order, WordOrder::Badc | WordOrder::Dcba) {
+            words.iter_mut().for_each(|word| *word = word.swap_bytes());
+        }
+        words
+    }
+
+    const ORDERS: [WordOrder; 4] =
+        [WordOrder::Abcd, WordOrder::Cdab, WordOrder::Badc, WordOrder::Dcba];
+
+    #[test]
+    fn every_type_is_read_in_every_order() {
+        let check = |kind, bytes: &[u8], expected: i64| {
+            for order in ORDERS {
+                let words = registers(bytes, order);
+                let found = number(&field(kind, Unit::MilliV), &words, order, None, true);
+                assert_eq!(found, Observed::Value(expected), "{kind:?} {order:?}");
+            }
+        };
+        check(NumberType::Int16, &(-2_i16).to_be_bytes(), -2);
+        check(NumberType::Uint16, &65_534_u16.to_be_bytes(), 65_534);
+        check(NumberType::Int32, &(-123_456_i32).to_be_bytes(), -123_456);
+        check(NumberType::Uint32, &4_000_000_000_u32.to_be_bytes(), 4_000_000_000);
+        check(NumberType::Acc32, &1_u32.to_be_bytes(), 1);
+        check(NumberType::Int64, &(-5_i64).to_be_bytes(), -5);
+        check(NumberType::Uint64, &7_u64.to_be_bytes(), 7);
+        check(NumberType::Acc64, &8_u64.to_be_bytes(), 8);
+        check(NumberType::Float32, &(-12.5_f32).to_be_bytes(), -13);
+        check(NumberType::Float64, &1e9_f64.to_be_bytes(), 1_000_000_000);
+    }
+
+    #[test]
+    fn sunspec_sentinels_are_absent_at_every_width_and_order() {
+        let check = |kind, bytes: &[u8]| {
+            for order in ORDERS {
+                let words = registers(bytes, order);
+                let found = number(&field(kind, Unit::W), &words, order, None, true);
+                assert_eq!(found, Observed::Absent(Absence::Sentinel), "{kind:?} {order:?}");
+            }
+        };
+        check(NumberType::Int16, &i16::MIN.to_be_bytes());
+        check(NumberType::Uint16, &u16::MAX.to_be_bytes());
+        check(NumberType::Int32, &i32::MIN.to_be_bytes());
+        check(NumberType::Uint32, &u32::MAX.to_be_bytes());
+        check(NumberType::Int64, &i64::MIN.to_be_bytes());
+        check(NumberType::Uint64, &u64::MAX.to_be_bytes());
+        check(NumberType::Acc32, &[0; 4]);
+        check(NumberType::Acc64, &[0; 8]);
+        check(NumberType::Float32, &0x7fc0_0000_u32.to_be_bytes());
+        check(NumberType::Float32, &f32::INFINITY.to_be_bytes());
+        check(NumberType::Float64, &f64::NAN.to_be_bytes());
+    }
+
+    #[test]
+    fn plain_registers_have_only_the_sentinels_of_their_map() {
+        let word = |field: &Field, raw| number(field, &[raw], WordOrder::Abcd, None, false);
+        let mut plain = field(NumberType::Int16, Unit::MilliV);
+        assert_eq!(word(&plain, 0x8000), Observed::Value(-32_768));
+        plain.sentinels = vec![0x7fff];
+        assert_eq!(word(&plain, 0x7fff), Observed::Absent(Absence::Sentinel));
+        assert_eq!(word(&plain, 0x7ffe), Observed::Value(32_766));
+    }
+
+    #[test]
+    fn scale_factors_are_applied_exactly() {
+        let check = |scale: i16, expected: Observed<i64>| {
+            let scale = Some(scale.cast_unsigned());
+            let power = field(NumberType::Int16, Unit::W);
+            assert_eq!(number(&power, &[1_234], WordOrder::Abcd, scale, true), expected);
+        };
+        check(0, Observed::Value(1_234_000));
+        check(-1, Observed::Value(123_400));
+        check(2, Observed::Value(123_400_000));
+        check(-10, Observed::Value(0));
+        check(10, Observed::Value(12_340_000_000_000_000));
+        check(i16::MIN, Observed::Absent(Absence::Sentinel));
+        check(11, Observed::Fault("scale factor of x is 11, outside -10 to 10".into()));
+        check(-11, Observed::Fault("scale factor of x is -11, outside -10 to 10".into()));
+    }
+
+    #[test]
+    fn a_counter_says_where_it_starts_again() {
+        let mut acc = field(NumberType::Acc32, Unit::Wh);
+        assert_eq!(rolls_over_at(&acc, Some(0)), Some(4_294_967_296_000));
+        assert_eq!(rolls_over_at(&acc, Some(1)), Some(42_949_672_960_000));
+        acc.kind = NumberType::Float32;
+        assert_eq!(rolls_over_at(&acc, None), None);
+        acc.rolls_over_bits = Some(23);
+        acc.scale10 = -1;
+        assert_eq!(rolls_over_at(&acc, None), Some(838_860_800));
+    }
+
+    #[test]
+    fn a_new_meter_may_have_counted_nothing_yet() {
+        let mut acc = field(NumberType::Acc32, Unit::Wh);
+        acc.zero = Some(Zero::Value);
+        assert_eq!(number(&acc, &[0, 0], WordOrder::Abcd, Some(0), true), Observed::Value(0));
+    }
+}

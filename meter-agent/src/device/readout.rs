@@ -1,0 +1,64 @@
+//! What one device said at one time, in canonical units.
+
+use std::collections::BTreeMap;
+
+use super::{Absence, Observed, Quantity};
+
+/// One decoded quantity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Figure {
+    /// The value in the quantity's canonical unit.
+    pub value: Observed<i64>,
+    /// Where a counter starts again from zero, in the canonical unit; none when it never does or
+    /// nobody knows.
+    pub rolls_over_at: Option<i64>,
+    /// Market time at which it was true, Unix milliseconds.
+    pub taken_ms: i64,
+}
+
+/// Named intermediate and final figures of one device.
+pub type Figures = BTreeMap<String, Figure>;
+
+/// The newest figures of one device, by quantity.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Readout {
+    figures: BTreeMap<Quantity, Figure>,
+}
+
+impl Readout {
+    /// Sets one quantity.
+    pub fn set(&mut self, quantity: Quantity, figure: Figure) {
+        self.figures.insert(quantity, figure);
+    }
+
+    /// Everything there is.
+    pub fn iter(&self) -> impl Iterator<Item = (Quantity, &Figure)> {
+        self.figures.iter().map(|(&quantity, figure)| (quantity, figure))
+    }
+
+    /// One quantity with its time.
+    #[must_use]
+    pub fn figure(&self, quantity: Quantity) -> Option<&Figure> {
+        self.figures.get(&quantity)
+    }
+
+    /// What is known of one quantity.
+    #[must_use]
+    pub fn observed(&self, quantity: Quantity) -> Observed<i64> {
+        self.figures
+            .get(&quantity)
+            .map_or(Observed::Absent(Absence::NotYet), |figure| figure.value.clone())
+    }
+
+    /// The value of one quantity, when it was true at `from_ms` or later.
+    #[must_use]
+    pub fn value_since(&self, quantity: Quantity, from_ms: i64) -> Option<i64> {
+        let figure = self.figures.get(&quantity)?;
+        figure.value.as_value().copied().filter(|_| figure.taken_ms >= from_ms)
+    }
+
+    /// Takes over what `newer` knows; quantities it does not mention stay.
+    pub fn merge(&mut self, newer: Self) {
+        self.figures.extend(newer.figures);
+    }
+}

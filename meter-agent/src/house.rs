@@ -1,0 +1,209 @@
+//! The household's devices together: newest figures, present flows, and the registers at an edge.
+
+use std::collections::BTreeMap;
+
+use units::Slot;
+
+use crate::config::Role;
+use crate::core::{Count, Flows, Registers};
+use crate::device::{Absence, Figure, Observed, Quantity, Readout};
+
+/// Widest gap between two messages over which an edge is interpolated, milliseconds.
+const MAX_GAP_MS: i64 = Slot::LENGTH_MS;
+
+/// What is known of one device.
+#[derive(Debug, Clone)]
+pub struct Device {
+    /// Name in the configuration.
+    pub name: String,
+    /// What it is to the household.
+    pub role: Role,
+    /// Whether its missing export register counts as zero.
+    pub no_export: bool,
+    /// Whether it speaks when it likes, so that an edge lies between two messages.
+    pub pushes: bool,
+    /// Figures older than this are stale, milliseconds of market time.
+    pub max_age_ms: i64,
+    trails: BTreeMap<Quantity, Trail>,
+}
+
+/// The newest figure of a quantity, and the last one before the newest slot edge.
+#[derive(Debug, Clone)]
+struct Trail {
+    before: Option<Figure>,
+    latest: Figure,
+}
+
+impl Device {
+    /// A device that has said nothing yet.
+    #[must_use]
+    pub const fn new(
+        name: String,
+        role: Role,
+        no_export: bool,
+        pushes: bool,
+        max_age_ms: i64,
+    ) -> Self {
+        Self { name, role, no_export, pushes, max_age_ms, trails: BTreeMap::new() }
+    }
+
+    /// Takes over new figures.
+    pub fn take(&mut self, readout: &Readout) {
+        for (quantity, figure) in readout.iter() {
+            let figure = figure.clone();
+            match self.trails.get_mut(&quantity) {
+                None => {
+                    self.trails.insert(quantity, Trail { before: None, latest: figure });
+                }
+                Some(trail) => {
+                    let edge_ms = Slot::at_ms(figure.taken_ms).start_ms();
+                    let old = std::mem::replace(&mut trail.latest, figure);
+                    if old.taken_ms < edge_ms {
+                        trail.before = Some(old);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The present value, when it is fresh.
+    fn present(&self, quantity: Quantity, now_ms: i64) -> Option<(i64, i64)> {
+        let latest = &self.trails.get(&quantity)?.latest;
+        let fresh = latest.taken_ms >= now_ms - self.max_age_ms;
+        latest.value.as_value().filter(|_| fresh).map(|&value| (value, latest.taken_ms))
+    }
+
+    /// The newest count of a register that was true at `from_ms` or later, and its time.
+    fn count_since(&self, quantity: Quantity, from_ms: i64) -> (Observed<Count>, Option<i64>) {
+        let absent = quantity == Quantity::EnergyExport && self.no_export;
+        let Some(trail) = self.trails.get(&quantity) else {
+            return if absent { (zero(), None) } else { (Observed::Absent(Absence::NotYet), None) };
+        };
+        let Figure { value, rolls_over_at, taken_ms } = &trail.latest;
+        if *taken_ms < from_ms {
+            return (Observed::Absent(Absence::Stale), None);
+        }
+        match value {
+            Observed::Absent(Absence::Unsupported) if absent => (zero(), None),
+            other => {
+                let count = |mwh| Count { mwh, rolls_over_at: *rolls_over_at };
+                (other.clone().map(count), Some(*taken_ms))
+            }
+        }
+    }
+
+    /// The register at an edge, and the time it was true. A device that is asked shows it right
+    /// after the edge; one that speaks when it likes has the edge between two messages, and the
+    /// register is taken on the straight line between them.
+    fn count_at(&self, quantity: Quantity, edge_ms: i64) -> (Observed<Count>, Option<i64>) {
+        let (after, after_ms) = self.count_since(quantity, edge_ms);
+        let before = self.trails.get(&quantity).and_then(|trail| trail.before.as_ref());
+        let (true, Some(count), Some(after_ms), Some(before)) =
+            (self.pushes, after.as_value(), after_ms, before)
+        else {
+            return (after, after_ms);
+        };
+        let (span_ms, part_ms) = (after_ms - before.taken_ms, edge_ms - before.taken_ms);
+        let Some(&low) = before.value.as_value() else { return (after, Some(after_ms)) };
+        if span_ms <= 0 || span_ms > MAX_GAP_MS || part_ms < 0 || count.mwh < low {
+            return (after, Some(after_ms));
+        }
+        let rise = i128::from(count.mwh - low) * i128::from(part_ms) / i128::from(span_ms);
+        let mwh = low + i64::try_from(rise).expect("a part of a difference of 64 bits");
+        (Observed::Value(Count { mwh, ..*count }), Some(edge_ms))
+    }
+}
+
+const fn zero() -> Observed<Count> {
+    Observed::Value(Count { mwh: 0, rolls_over_at: None })
+}
+
+/// All devices of a household.
+#[derive(Debug, Clone)]
+pub struct House(Vec<Device>);
+
+impl House {
+    /// The devices in the order of the configuration.
+    #[must_use]
+    pub const fn new(devices: Vec<Device>) -> Self {
+        Self(devices)
+    }
+
+    /// One device.
+    pub fn device_mut(&mut self, index: usize) -> Option<&mut Device> {
+        self.0.get_mut(index)
+    }
+
+    /// The present flows. Production and batteries are sums: unknown when one part is unknown.
+    #[must_use]
+    pub fn flows(&self, now_ms: i64) -> Flows {
+        let power = self.meter().and_then(|meter| meter.present(Quantity::Power, now_ms));
+        let voltage = self.0.iter().find_map(|device| device.present(Quantity::VoltageL1, now_ms));
+        Flows {
+            taken_ms: power.map_or(now_ms, |(_, taken_ms)| taken_ms),
+            power_mw: power.map(|(value, _)| value),
+            pv_mw: self.sum(Role::Pv, Quantity::Power, now_ms).map(|(sum, _)| -sum),
+            battery_mw: self.sum(Role::Battery, Quantity::Power, now_ms).map(|(sum, _)| sum),
+            soc_permille: self
+                .sum(Role::Battery, Quantity::StateOfCharge, now_ms)
+                .map(|(sum, count)| sum / count),
+            voltage_mv: voltage.map(|(value, _)| value),
+        }
+    }
+
+    /// The registers as they are now; none while the meter has not spoken lately.
+    #[must_use]
+    pub fn registers_now(&self, now_ms: i64) -> Option<Registers> {
+        let meter = self.meter()?;
+        self.registers(|device, quantity| device.count_since(quantity, now_ms - meter.max_age_ms))
+    }
+
+    /// The registers at the end of a slot; none while the meter has not spoken since.
+    #[must_use]
+    pub fn registers_at(&self, slot: Slot) -> Option<Registers> {
+        self.registers(|device, quantity| device.count_at(quantity, slot.end_ms()))
+    }
+
+    /// Whether every generator has spoken since the end of a slot.
+    #[must_use]
+    pub fn is_complete_at(&self, slot: Slot) -> bool {
+        self.of(Role::Pv)
+            .all(|device| device.count_since(Quantity::EnergyProduced, slot.end_ms()).1.is_some())
+    }
+
+    fn registers(
+        &self,
+        count: impl Fn(&Device, Quantity) -> (Observed<Count>, Option<i64>),
+    ) -> Option<Registers> {
+        let meter = self.meter()?;
+        let (import, import_ms) = count(meter, Quantity::EnergyImport);
+        let (export, export_ms) = count(meter, Quantity::EnergyExport);
+        let taken_ms = import_ms.into_iter().chain(export_ms).min()?;
+        import.as_value()?;
+        export.as_value()?;
+        let produced = self
+            .of(Role::Pv)
+            .map(|device| (device.name.clone(), count(device, Quantity::EnergyProduced).0))
+            .collect();
+        Some(Registers { taken_ms, import, export, produced })
+    }
+
+    fn of(&self, role: Role) -> impl Iterator<Item = &Device> {
+        self.0.iter().filter(move |device| device.role == role)
+    }
+
+    fn meter(&self) -> Option<&Device> {
+        self.of(Role::Meter).next()
+    }
+
+    /// Sum over the devices of a role and their number; none without any or when one is unknown.
+    fn sum(&self, role: Role, quantity: Quantity, now_ms: i64) -> Option<(i64, i64)> {
+        let values: Option<Vec<i64>> = self
+            .of(role)
+            .map(|device| device.present(quantity, now_ms).map(|(value, _)| value))
+            .collect();
+        let values = values.filter(|values| !values.is_empty())?;
+        let count = i64::try_from(values.len()).ok()?;
+        Some((values.iter().try_fold(0_i64, |sum, &value| sum.checked_add(value))?, count))
+    }
+}

@@ -1,0 +1,154 @@
+//! A connection to an MQTT v5 broker that comes back by itself.
+//!
+//! Every connection is a fresh client with a clean session: nothing is trusted to the client's own
+//! memory, which loses or repeats messages across sessions. A watchdog drops a client that has gone
+//! quiet. The session reports itself up only once every subscription is granted.
+
+use std::time::Duration;
+
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Filter, Packet, SubscribeReasonCode};
+use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::chance::Chance;
+
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// A client that shows no sign of life for this long is dropped: two missed pings.
+const WATCHDOG: Duration = Duration::from_secs(70);
+const CONNECT_SECONDS: u64 = 5;
+/// Largest packet that is read; larger ones are refused by the broker on our behalf.
+const MAX_PACKET_BYTES: u32 = 64 * 1024;
+/// Messages on the way out.
+const QUEUE: usize = 64;
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+const LONGEST_RETRY: Duration = Duration::from_secs(10);
+
+/// Where and as whom to connect.
+#[derive(Clone)]
+pub struct Account {
+    /// Unique at the broker.
+    pub client_id: String,
+    /// Name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// User name and password.
+    pub login: Option<(String, String)>,
+}
+
+/// Something that happened on a session.
+pub enum SessionEvent {
+    /// Connected and subscribed; messages can be published with this client.
+    Up(AsyncClient),
+    /// The connection is gone; another one follows by itself.
+    Down(String),
+    /// A message.
+    Message {
+        /// Topic.
+        topic: String,
+        /// Payload.
+        payload: Vec<u8>,
+        /// Whether the broker had kept it.
+        retained: bool,
+    },
+}
+
+/// Keeps a session with these subscriptions until nobody listens to its events any more.
+pub async fn keep_session(
+    account: Account,
+    filters: Vec<(String, QoS)>,
+    events: mpsc::Sender<SessionEvent>,
+    mut chance: Chance,
+) {
+    let mut failures = 0;
+    loop {
+        let was_up = session(&account, &filters, &events).await;
+        let (reason, up) = match was_up {
+            Ok(()) => return,
+            Err(ended) => ended,
+        };
+        failures = if up { 1 } else { failures + 1 };
+        if events.send(SessionEvent::Down(reason)).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(chance.backoff(failures, FIRST_RETRY, LONGEST_RETRY)).await;
+    }
+}
+
+/// One connection from beginning to end. `Ok` when nobody listens any more; otherwise why it ended
+/// and whether it had been up.
+async fn session(
+    account: &Account,
+    filters: &[(String, QoS)],
+    events: &mpsc::Sender<SessionEvent>,
+) -> Result<(), (String, bool)> {
+    let (client, mut eventloop) = AsyncClient::new(options(account), QUEUE);
+    let mut up = false;
+    loop {
+        let packet = match next(&mut eventloop).await {
+            Ok(Some(packet)) => packet,
+            Ok(None) if events.is_closed() => return Ok(()),
+            Ok(None) => continue,
+            Err(reason) => return Err((reason, up)),
+        };
+        let event = match packet {
+            Packet::ConnAck(_) => {
+                let wanted = filters.iter().map(|(topic, qos)| Filter::new(topic.clone(), *qos));
+                if let Err(error) = client.try_subscribe_many(wanted) {
+                    return Err((format!("cannot subscribe: {error}"), up));
+                }
+                continue;
+            }
+            Packet::SubAck(granted) => {
+                let refused = granted
+                    .return_codes
+                    .iter()
+                    .position(|code| !matches!(code, SubscribeReasonCode::Success(_)));
+                if let Some(index) = refused {
+                    let topic = filters.get(index).map_or("?", |(topic, _)| topic.as_str());
+                    let code = &granted.return_codes[index];
+                    return Err((format!("the broker refuses {topic}: {code:?}"), up));
+                }
+                up = true;
+                SessionEvent::Up(client.clone())
+            }
+            Packet::Publish(message) => SessionEvent::Message {
+                topic: String::from_utf8_lossy(&message.topic).into_owned(),
+                payload: message.payload.to_vec(),
+                retained: message.retain,
+            },
+            Packet::Disconnect(disconnect) => {
+                return Err((format!("the broker closed: {:?}", disconnect.reason_code), up));
+            }
+            _ => continue,
+        };
+        if events.send(event).await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// The next packet; `None` for what went out.
+async fn next(eventloop: &mut EventLoop) -> Result<Option<Packet>, String> {
+    match timeout(WATCHDOG, eventloop.poll()).await {
+        Err(_) => Err(format!("no sign of life for {} s", WATCHDOG.as_secs())),
+        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Ok(Event::Incoming(packet))) => Ok(Some(packet)),
+        Ok(Ok(Event::Outgoing(_))) => Ok(None),
+    }
+}
+
+fn options(account: &Account) -> MqttOptions {
+    let mut options = MqttOptions::new(&account.client_id, &account.host, account.port);
+    options
+        .set_keep_alive(KEEP_ALIVE)
+        .set_clean_start(true)
+        .set_connection_timeout(CONNECT_SECONDS)
+        .set_max_packet_size(Some(MAX_PACKET_BYTES));
+    if let Some((user, password)) = &account.login {
+        options.set_credentials(user, password);
+    }
+    options
+}
