@@ -7,7 +7,7 @@ use protocol::{Address, B256};
 use units::{BusId, PointId, Slot};
 
 use super::Watermark;
-use crate::rules::{Member, Registers, meter};
+use crate::rules::{Connection, Member, Registers, meter};
 
 /// A member as it was enrolled.
 #[derive(Debug, Clone)]
@@ -34,6 +34,13 @@ pub struct Enrolment {
     pub kind: String,
     /// Devices for the pages.
     pub devices: Vec<String>,
+}
+
+impl Enrolment {
+    /// What its connection can carry.
+    pub(super) const fn connection(&self) -> Connection {
+        Connection { max_import_w: self.max_import_w, max_export_w: self.max_export_w }
+    }
 }
 
 /// A member and its watermarks.

@@ -20,7 +20,7 @@ use protocol::{
     Address, Ask, Audit, B256, Domain, Down, Live, MAX_MESSAGE_BYTES, Message, OperatorKey,
     Refusal, Signed, Topic, Up, Verified, keccak256, merkle,
 };
-use units::{Energy, PointId, Slot};
+use units::{PointId, Slot};
 
 pub use household::Enrolment;
 use household::Household;
@@ -249,7 +249,7 @@ impl Desk {
     ) -> Result<(), Rejected> {
         let live = self.verify::<Live>(envelope, point, |live| &live.point)?;
         let time_ms = live.body().time_ms;
-        if (time_ms - envelope.now_ms).abs() > Slot::LENGTH_MS {
+        if time_ms.abs_diff(envelope.now_ms) > Slot::LENGTH_MS.unsigned_abs() {
             return Err(Rejected::new("untimely", format!("time {time_ms}")));
         }
         let household = self.household_mut(point);
@@ -351,13 +351,6 @@ impl Rejected {
     fn new(reason: &'static str, detail: impl Into<String>) -> Self {
         Self { reason, detail: detail.into() }
     }
-}
-
-/// Energy that `power_w` can move in `ms`, rounded up.
-fn energy_bound(power_w: i64, ms: i64) -> Energy {
-    let watt_ms = i128::from(power_w) * i128::from(ms.max(0));
-    let wh = watt_ms.div_euclid(3_600_000) + 1;
-    Energy::from_wh(i64::try_from(wh).unwrap_or(i64::MAX))
 }
 
 /// A digest as it stands in an order's or reading's link.

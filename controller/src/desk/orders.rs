@@ -4,8 +4,8 @@ use market::{Book, Limits, Order as MarketOrder};
 use protocol::{B256, Down, Order, Side, Signed, Topic, Verdict, Verified};
 use units::{Energy, PointId, Price, Slot};
 
-use super::{Desk, Envelope, MAX_SLOTS_AHEAD, Record, Rejected, Step, energy_bound};
-use crate::rules::rank;
+use super::{Desk, Envelope, MAX_SLOTS_AHEAD, Record, Rejected, Step};
+use crate::rules::{MAX_SLOT, energy_bound, rank};
 
 /// An accepted order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +77,9 @@ impl Desk {
             return Err(Rejected::new("replayed", detail));
         }
         let slot = Slot::new(order.slot);
-        if order.slot.abs() > 1 << 32 || slot > Slot::at_ms(now_ms).offset(MAX_SLOTS_AHEAD) {
+        if order.slot.unsigned_abs() > MAX_SLOT
+            || slot > Slot::at_ms(now_ms).offset(MAX_SLOTS_AHEAD)
+        {
             return Err(Rejected::new("untimely", format!("slot {} is too far", order.slot)));
         }
         let gate_ms = self.setup.market.gate_ms(slot);

@@ -3,8 +3,12 @@
 
 mod draw;
 mod metering;
+mod plausible;
 mod settling;
 
 pub use draw::{digests_root, rank, salt, seed};
 pub use metering::{Metering, Registers, Span, meter};
+pub use plausible::{
+    Connection, Implausible, MAX_SKEW_MS, MAX_SLOT, energy_bound, implausible, registers,
+};
 pub use settling::{Member, Outcome, Place, SettlingFault, SlotBasis, settle_slot};
