@@ -1,8 +1,11 @@
 //! Scenario folders: what loads, and what is refused with file, line and reason.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use proptest::prelude::*;
 use sim_grid::scenario::{DeviceKind, Scenario, wh_of_slot};
+use sim_grid::world::{World, WorldOptions};
 use units::Slot;
 
 use crate::small::{Files, files, load, series};
@@ -316,5 +319,42 @@ fn canonical_energy_is_checked_where_it_is_there() {
 fn energy_of_a_slot_rounds_halves_to_even() {
     for (tenth_watts, wh) in [(0, 0), (20, 0), (21, 1), (60, 2), (100, 2), (140, 4), (4_000, 100)] {
         assert_eq!(wh_of_slot(tenth_watts), wh, "{tenth_watts}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
+
+    /// Whatever is scribbled over a scenario, it loads or is refused with a place; it never panics,
+    /// and what loads can be run.
+    #[test]
+    fn scribbles_never_panic(
+        file in any::<prop::sample::Index>(),
+        at in any::<prop::sample::Index>(),
+        scribble in "[-0-9a-zA-Z.,\"\n ]{0,6}",
+        cut in 0usize..6,
+    ) {
+        let mut files = files();
+        let names: Vec<&'static str> = files.keys().copied().collect();
+        let name = names[file.index(names.len())];
+        let text = files.get_mut(name).expect("there");
+        let from = at.index(text.len());
+        let to = (from + cut).min(text.len());
+        text.replace_range(from..to, &scribble);
+        match load(&files) {
+            Ok(scenario) => {
+                let from = scenario.timeline.first();
+                let options = WorldOptions { seed: 1, from, mqtt: true };
+                if let Ok(mut world) = World::new(Arc::new(scenario), options) {
+                    let _ = world.advance_to(from.offset(4).start_ms());
+                }
+            }
+            Err(error) => {
+                let error = error.to_string();
+                let named = names.iter().any(|name| error.starts_with(name))
+                    || error.starts_with("ts/pvbat_p_kw.csv");
+                prop_assert!(named, "{}", error);
+            }
+        }
     }
 }
