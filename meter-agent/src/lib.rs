@@ -7,6 +7,7 @@
 
 mod agent;
 mod chance;
+mod check;
 pub mod config;
 pub mod core;
 pub mod device;
@@ -23,6 +24,7 @@ mod state_file;
 
 pub use agent::{Agent, AgentError};
 pub use chance::Chance;
+pub use check::{DeviceCheck, FigureCheck, check_devices};
 pub use config::{Config, ConfigError};
 pub use core::Status;
 pub use disk::DiskError;

@@ -1,2 +1,41 @@
-//! placeholder
-fn main() {}
+//! `meter-agent`: the commands around the library.
+
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use commands::Command;
+use tracing_subscriber::EnvFilter;
+
+/// A household's agent in a local energy market: reads the meter, signs what it says, bids for the
+/// next quarter-hour and checks every bill.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXIT_CODES)]
+struct Arguments {
+    /// Print results as JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes:
+  0  done, or stopped by a signal
+  1  had to stop while running: what is on disk is safe, start again
+  2  wrong arguments
+  3  configuration, key or data folder cannot be used: the message says what to do
+  4  `check --live`: a device cannot be read as its role needs";
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match commands::execute(arguments.command, arguments.json) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(commands::exit_code(&error))
+        }
+    }
+}

@@ -1,7 +1,6 @@
 //! The tasks that talk to devices: one per Modbus line, one per broker with device topics.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use clock::Clock;
 use rumqttc::v5::mqttbytes::QoS;
@@ -216,6 +215,3 @@ fn heard(event: &SessionEvent, inboxes: &mut [(usize, Inbox)], now_ms: i64) -> V
             .collect(),
     }
 }
-
-/// How long a device may take in a one-off check.
-pub const CHECK_TIME: Duration = Duration::from_secs(15);

@@ -1,0 +1,79 @@
+//! What the program can be told to do.
+
+mod check;
+mod init;
+mod run;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Subcommand;
+use meter_agent::{AgentError, ConfigError, DiskError, key_file};
+use serde_json::json;
+
+/// Had to stop while running.
+const STOPPED: u8 = 1;
+/// Cannot start as it is set up.
+const UNUSABLE: u8 = 3;
+/// A device cannot be read.
+const SILENT_DEVICE: u8 = 4;
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the agent until a signal ends it.
+    Run {
+        /// Configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Write a commented configuration and a new key into a folder; overwrites nothing.
+    Init(init::Init),
+    /// Look for mistakes in a configuration without starting anything.
+    Check {
+        /// Configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Also read every device once and show what it says.
+        #[arg(long)]
+        live: bool,
+    },
+    /// Make a household key, readable by its owner only, and print its public half.
+    Keygen {
+        /// Where to write it; an existing file is never overwritten.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+}
+
+/// Does what was asked for.
+pub fn execute(command: Command, json: bool) -> Result<ExitCode> {
+    match command {
+        Command::Run { config } => run::run(&config),
+        Command::Init(init) => init.execute(json),
+        Command::Check { config, live } => check::check(&config, live, json),
+        Command::Keygen { out } => keygen(&out, json),
+    }
+}
+
+/// The exit code for an error that ended a command.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    let starting = error.downcast_ref::<run::Running>().is_none();
+    let unusable = error.downcast_ref::<AgentError>().is_some()
+        || error.downcast_ref::<ConfigError>().is_some()
+        || error.downcast_ref::<DiskError>().is_some()
+        || error.downcast_ref::<key_file::KeyError>().is_some()
+        || error.downcast_ref::<init::InitError>().is_some();
+    if starting && unusable { UNUSABLE } else { STOPPED }
+}
+
+fn keygen(out: &Path, json: bool) -> Result<ExitCode> {
+    let public = key_file::create(out)?.public_hex();
+    if json {
+        println!("{}", json!({ "file": out, "public_key": public }));
+    } else {
+        println!("public key: {public}");
+        println!("Give it to the operator for your enrolment; keep {} to yourself.", out.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}

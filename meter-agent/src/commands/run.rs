@@ -1,0 +1,40 @@
+//! `run`: the agent until a signal ends it.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clock::Clock;
+use meter_agent::{Agent, Config};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// Marks an error that came while running, not while starting.
+#[derive(Debug, thiserror::Error)]
+#[error("the agent had to stop; what is on disk is safe")]
+pub struct Running;
+
+pub fn run(file: &Path) -> Result<ExitCode> {
+    let config = Config::load(file)?;
+    let clock = Clock::from_config(config.clock);
+    let agent = Agent::open(&config, clock)?;
+    // One thread is plenty for one household, and the smallest.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(2)
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let (stop, stopped) = watch::channel(false);
+        let mut terminate = signal(SignalKind::terminate()).context("cannot listen to signals")?;
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            stop.send_replace(true);
+        });
+        agent.run(stopped).await.context(Running)
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
