@@ -1,0 +1,326 @@
+// The controller's HTTP API as this app knows it: every shape and every request in one place.
+//
+// Energy is in Wh, power in W, prices in nano-currency per Wh, money in nano-currency, times in
+// Unix milliseconds of market time, slots in quarter-hours since the Unix epoch. `null` is unknown.
+
+export const BASE = '/api/v1';
+
+export interface StreetLive {
+  age_ms: number | null;
+  reporting: number;
+  households: number;
+  pv_w: number;
+  home_w: number;
+  battery_charge_w: number;
+  battery_discharge_w: number;
+  /** What the street as a whole draws from and feeds into the grid, after sharing. */
+  grid_import_w: number;
+  grid_export_w: number;
+  /** Fed in by one household and used by another at this moment. */
+  shared_w: number;
+}
+
+export interface Offer {
+  slot: number;
+  start_ms: number;
+  gate_ms: number;
+  retail: number;
+  feed_in: number;
+}
+
+export interface SlotSummary {
+  slot: number;
+  start_ms: number;
+  state: 'cleared' | 'settled';
+  retail: number;
+  feed_in: number;
+  price: number | null;
+  price_low: number | null;
+  price_high: number | null;
+  orders: number;
+  cleared_wh: number;
+  method: string;
+  measured: number | null;
+  missing: number | null;
+  import_wh: number | null;
+  export_wh: number | null;
+  grid_import_wh: number | null;
+  grid_export_wh: number | null;
+  local_wh: number | null;
+  pv_wh: number | null;
+  anchored_seq: number | null;
+}
+
+export interface CurveLevel {
+  price: number;
+  quantity_wh: number;
+}
+
+export interface LogHeader {
+  slot: number;
+  index: number;
+  previous_root: string;
+  orders_root: string;
+  readings_root: string;
+  statements_root: string;
+  statements: number;
+  missing: number;
+}
+
+export interface Signed<T> {
+  body: T;
+  sig: string;
+}
+
+export interface Checkpoint {
+  size: number;
+  root: string;
+  slot: number;
+  time_ms: number;
+}
+
+export interface SlotDetail extends SlotSummary {
+  curves: { bids: CurveLevel[]; asks: CurveLevel[] };
+  header: LogHeader | null;
+  checkpoint: Signed<Checkpoint> | null;
+}
+
+export interface Totals {
+  import_wh: number;
+  export_wh: number;
+  grid_import_wh: number;
+  grid_export_wh: number;
+  local_wh: number;
+  debit: number;
+  credit: number;
+  /** Cumulative rewards in 10^-18 tokens; a decimal or 0x text because it outgrows a number. */
+  reward_total: string;
+}
+
+export interface AnchorSummary {
+  seq: number;
+  from_slot: number;
+  to_slot: number;
+  log_size: number;
+  log_root: string;
+  rewards_root: string;
+  state: 'queued' | 'prepared' | 'sent' | 'final';
+  tx_hash: string | null;
+  block: number | null;
+  queued_ms: number;
+  final_ms: number | null;
+  totals: Totals;
+}
+
+export interface ChainInfo {
+  kind: 'embedded' | 'rpc';
+  chain_id: number;
+  registry: string;
+  anchor: string;
+  token: string;
+  rewards: string;
+}
+
+export interface Street {
+  community: string;
+  currency: string;
+  now_ms: number;
+  speed: number;
+  slot: number;
+  slot_start_ms: number;
+  slot_end_ms: number;
+  live: StreetLive;
+  offers: Offer[];
+  last: SlotSummary | null;
+  today: {
+    slots: number;
+    import_wh: number;
+    export_wh: number;
+    local_wh: number;
+    paid_to_supplier_nano: number;
+    reward_wh: number;
+  };
+  anchor: AnchorSummary | null;
+  chain: ChainInfo | null;
+  refusals: { total: number };
+}
+
+export interface Bus {
+  id: string;
+  parent: string | null;
+  depth: number;
+  vm_pu: number | null;
+  band: 'ok' | 'low' | 'high' | 'unknown';
+  points: string[];
+}
+
+export interface Branch {
+  id: string;
+  from: string;
+  to: string;
+  kind: 'line' | 'transformer';
+  length_m: number | null;
+  p_w: number | null;
+  loading_percent: number | null;
+  max_a: number | null;
+}
+
+export interface Feeder {
+  source: string;
+  age_ms: number | null;
+  buses: Bus[];
+  branches: Branch[];
+  limits: { low_pu: number; high_pu: number };
+}
+
+export type Device = 'pv' | 'battery' | 'heat_pump' | 'ev';
+export type AuditState = 'verified' | 'failed' | 'waiting';
+
+export interface HouseholdLive {
+  age_ms: number | null;
+  power_w: number | null;
+  pv_w: number | null;
+  battery_w: number | null;
+  soc_permille: number | null;
+  voltage_mv: number | null;
+}
+
+export interface HouseholdDay {
+  bought_wh: number;
+  sold_wh: number;
+  grid_import_wh: number;
+  grid_export_wh: number;
+  amount_nano: number;
+  saved_nano: number;
+}
+
+export interface Household {
+  point: string;
+  name: string;
+  kind: string;
+  devices: string[];
+  bus: string;
+  live: HouseholdLive | null;
+  today: HouseholdDay;
+  reward_wh: number;
+  audit: AuditState;
+}
+
+export interface StatementRow {
+  slot: number;
+  start_ms: number;
+  measured: boolean;
+  import_wh: number;
+  export_wh: number;
+  bought_wh: number;
+  sold_wh: number;
+  price: number | null;
+  retail: number;
+  feed_in: number;
+  local_import_wh: number;
+  local_export_wh: number;
+  grid_import_wh: number;
+  grid_export_wh: number;
+  amount_nano: number;
+  alone_nano: number;
+  reward_wh: number;
+  audit: { verified: boolean; reason: string; time_ms: number } | null;
+  log_index: number;
+  anchored_seq: number | null;
+}
+
+export interface HouseholdDetail extends Household {
+  statements: StatementRow[];
+  totals: HouseholdDay;
+  payout: string | null;
+  reward_total: string;
+  claimable: string;
+  claimed: string;
+  meter: { reading_seq: number; last_reading_ms: number | null; quality: string | null };
+}
+
+export interface Delivery {
+  statement: { import_wh: number; export_wh: number; measured: boolean; amount: number };
+  position: number;
+  path: string[];
+  header: LogHeader;
+  log_path: string[];
+  checkpoint: Signed<Checkpoint>;
+  anchor: AnchorSummary | null;
+}
+
+export interface Refusals {
+  total: number;
+  by_reason: Record<string, number>;
+  recent: { point: string; kind: string; reason: string; detail: string; time_ms: number }[];
+}
+
+/** What went wrong with a request, in words for the person in front of the page. */
+export class ApiError extends Error {
+  constructor(
+    readonly code: string,
+    message: string,
+    readonly hint: string,
+    readonly status: number,
+  ) {
+    super(message);
+    this.name = 'ApiError';
+  }
+
+  /** Whether the controller did not answer at all. */
+  get unreachable(): boolean {
+    return this.status === 0;
+  }
+}
+
+const TIMEOUT_MS = 10_000;
+
+async function get<T>(path: string): Promise<T> {
+  let response: Response;
+  try {
+    response = await fetch(`${BASE}${path}`, {
+      headers: { accept: 'application/json' },
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    });
+  } catch {
+    throw new ApiError('unreachable', 'The street does not answer.', 'Is the controller running, and this device online?', 0);
+  }
+  if (!response.ok) throw await refusal(response);
+  try {
+    return (await response.json()) as T;
+  } catch {
+    throw new ApiError('not_json', 'The answer could not be read.', 'Something between here and the controller changes what it says.', response.status);
+  }
+}
+
+async function refusal(response: Response): Promise<ApiError> {
+  const body = (await response.json().catch(() => null)) as {
+    error?: { code?: string; message?: string; hint?: string };
+  } | null;
+  const error = body?.error;
+  return new ApiError(
+    error?.code ?? `http_${response.status}`,
+    error?.message ?? `The controller answered with ${response.status}.`,
+    error?.hint ?? 'Try again in a moment.',
+    response.status,
+  );
+}
+
+const part = encodeURIComponent;
+
+export const api = {
+  street: () => get<Street>('/street'),
+  slots: async (limit: number, before?: number) =>
+    (await get<{ slots: SlotSummary[] }>(`/slots?limit=${limit}${before === undefined ? '' : `&before=${before}`}`)).slots,
+  slot: (slot: number) => get<SlotDetail>(`/slots/${slot}`),
+  feeder: () => get<Feeder>('/feeder'),
+  households: async () => (await get<{ households: Household[] }>('/households')).households,
+  household: (point: string) => get<HouseholdDetail>(`/households/${part(point)}`),
+  proof: (point: string, slot: number) => get<Delivery>(`/households/${part(point)}/proof/${slot}`),
+  anchors: async (limit: number) => (await get<{ anchors: AnchorSummary[] }>(`/anchors?limit=${limit}`)).anchors,
+  refusals: () => get<Refusals>('/refusals'),
+};
+
+/** Where the bundle of a range of slots is downloaded. */
+export const bundleUrl = (fromSlot: number, toSlot: number) => `${BASE}/bundle?from=${fromSlot}&to=${toSlot}`;
+export const eventsUrl = `${BASE}/events`;
