@@ -7,6 +7,8 @@ use std::time::Duration;
 use sim_grid::faces::{FaceKind, UnitRole};
 use sim_grid::scenario::Scenario;
 use sim_grid::street::{Street, StreetError, StreetOptions};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_modbus::ExceptionCode;
 use tokio_modbus::client::{Context, Reader, Writer, tcp};
@@ -89,7 +91,6 @@ async fn every_house_answers_on_a_port_of_its_own_and_follows_the_world() {
 #[tokio::test]
 async fn whatever_is_not_there_is_refused_with_the_right_exception() {
     let (_, street) = small_street().await;
-    // H1 is the smaller of two roofs? Only H1 has PV without a battery, so it stays SunSpec.
     let sunspec = street.faces().iter().find(|face| face.kind.name() == "sunspec").expect("one");
     let addr = sunspec.kind.modbus_addr().expect("Modbus");
     let mut meter = connect(addr, 2).await;
@@ -174,4 +175,31 @@ async fn ports_that_cannot_be_had_are_named() {
     let options = StreetOptions { base_port: Some(65_534), ..StreetOptions::new(1, from) };
     let error = Street::start(scenario, &options).await.err().expect("no room");
     assert!(matches!(error, StreetError::PortRange { .. } | StreetError::Bind { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn garbage_costs_only_its_own_connection() {
+    let (_, street) = small_street().await;
+    let addr = street.faces()[0].kind.modbus_addr().expect("Modbus");
+    let header = |length: u8| [0, 1, 0, 0, 0, length, 2];
+    let garbage: [Vec<u8>; 6] = [
+        vec![0xff; 300],
+        b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+        // No PDU, an empty length, a cut request, a write whose byte count lies, a foreign code.
+        [header(1).to_vec(), vec![0; 20]].concat(),
+        header(0).to_vec(),
+        [header(8).to_vec(), vec![16, 0, 0, 0, 9, 200, 1]].concat(),
+        [header(2).to_vec(), vec![0x7f]].concat(),
+    ];
+    let mut good = connect(addr, 2).await;
+    for bytes in garbage {
+        let mut stream = TcpStream::connect(addr).await.expect("connects");
+        stream.write_all(&bytes).await.expect("sends");
+        stream.shutdown().await.expect("says no more");
+        let mut answer = Vec::new();
+        // Hung up on, or refused with an exception: either way it ends.
+        let ended = timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+        ended.expect("in time").ok();
+        assert_eq!(holding(&mut good, 40_000, 2).await, Ok(vec![0x5375, 0x6e53]), "{bytes:?}");
+    }
 }
