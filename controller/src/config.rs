@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use clock::ClockConfig;
 use protocol::{Address, public_key_from_hex};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use units::{BusId, CommunityId, PointId, Slot};
 
 /// What `controller run --config FILE` reads.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Name of the community; part of every signature and topic.
@@ -23,6 +23,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Runs market time faster than the system's clock; only for simulated streets.
     #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub clock: Option<ClockConfig>,
     /// The HTTP API and the web app.
     #[serde(default)]
@@ -37,6 +38,7 @@ pub struct Config {
     pub tariff: TariffConfig,
     /// The low-voltage network, for the operator's page.
     #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub feeder: Option<FeederConfig>,
     /// Where settlements are anchored.
     #[serde(default)]
@@ -50,7 +52,7 @@ pub struct Config {
 }
 
 /// `[http]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpConfig {
     /// Address to listen on; anything but loopback is a deliberate choice.
@@ -58,21 +60,24 @@ pub struct HttpConfig {
 }
 
 /// `[broker]`: one in this process, or any MQTT v5 broker.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BrokerConfig {
     /// Where the broker in the process listens; ignored when `url` is given.
     pub listen: SocketAddr,
     /// `mqtt://host:port` of another broker.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// User name at that broker.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
     /// File with the password, readable by its owner only.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub password_file: Option<PathBuf>,
 }
 
 /// `[market]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MarketConfig {
     /// How long before a slot its order gate closes, seconds of market time, 0 to 900.
@@ -86,22 +91,26 @@ pub struct MarketConfig {
 }
 
 /// `[tariff]`: a file of prices per slot, or two flat prices.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TariffConfig {
     /// CSV with the columns `t` (quarter-hours since 2016-01-01T00:00Z), `NAME_retail_e5` and
     /// `NAME_feedin_e5` (10⁻⁵ currency per kWh).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
     /// Which tariff of the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Flat retail price, 10⁻⁵ currency per kWh.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub retail_e5: Option<i64>,
     /// Flat feed-in price, 10⁻⁵ currency per kWh.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub feed_in_e5: Option<i64>,
 }
 
 /// `[feeder]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeederConfig {
     /// Folder that holds grid/buses.csv, grid/lines.csv, grid/transformers.csv and grid/slack.csv.
@@ -109,24 +118,27 @@ pub struct FeederConfig {
 }
 
 /// `[chain]`: an EVM in this process, or any EVM node.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ChainConfig {
     /// JSON-RPC address of a node; without it the EVM runs in this process.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub rpc: Option<String>,
     /// EIP-155 id that the chain must have.
     pub chain_id: u64,
     /// Which block counts as final: `latest`, `safe` or `finalized`; by default the latest of the
     /// EVM in this process and the finalized of a node.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub finality: Option<String>,
     /// File with the key that pays for transactions; default `data_dir/operator.key`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub key_file: Option<PathBuf>,
     /// Settled slots per anchored epoch, 1 to 960.
     pub anchor_every_slots: u32,
 }
 
 /// `[rewards]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RewardConfig {
     /// Thousandths of a token per locally used renewable kWh, 0 to 1 000 000.
@@ -136,16 +148,18 @@ pub struct RewardConfig {
 }
 
 /// `[[household]]`: one member with its metering point.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HouseholdConfig {
     /// Metering point.
     pub point: PointId,
     /// What the member calls itself; defaults to the point.
     #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Bus of the feeder it is connected to.
     #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub bus: Option<BusId>,
     /// Ed25519 public key of its agent, 64 hexadecimal digits.
     pub key: String,
@@ -265,6 +279,12 @@ impl Config {
             Ok(()) => Ok(config),
             Err((what, why)) => Err(ConfigFault::Value { path: path.to_owned(), what, why }),
         }
+    }
+
+    /// As TOML.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a configuration is plain data")
     }
 
     fn anchor_paths(&mut self, base: &Path) {

@@ -137,15 +137,13 @@ async fn listen(
                 }
             }
             Ok(_) => {}
+            Err(_) if inbox.is_closed() => return,
             Err(error) => {
                 if was_up {
                     warn!(%error, "no connection to the broker; trying again");
                     was_up = false;
                 }
                 up.send_replace(false);
-                if inbox.is_closed() {
-                    return;
-                }
                 tokio::time::sleep(RECONNECT).await;
             }
         }

@@ -28,6 +28,21 @@ pub async fn print(mut events: broadcast::Receiver<Event>, reader: Reader, json:
     }
 }
 
+/// An error and its causes as one sentence; a cause that its error already quotes is not repeated.
+#[must_use]
+pub fn sentence(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 async fn line(
     reader: &Reader,
     slot: Slot,

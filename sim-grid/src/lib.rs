@@ -2,11 +2,13 @@
 //!
 //! - [`scenario`] reads and checks the folder that describes a street.
 //! - [`world`] is the street itself, as entities: loads, roofs, batteries, meters, the feeder.
+//! - [`demo`] joins it with agents and controller.
 //! - [`devices`] is what inverters, meters and batteries show of it: SunSpec and Eastron registers,
 //!   Shelly, Tasmota and DSMR-reader telegrams.
 //! - [`faces`] opens them to the outside: Modbus TCP ports and MQTT clients.
 //! - [`street`] moves world and faces through time.
 
+pub mod demo;
 pub mod devices;
 pub mod faces;
 pub mod scenario;

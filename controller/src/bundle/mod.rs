@@ -6,8 +6,12 @@
 //! and nothing else, rebuilds everything that follows from the signatures, and names each line
 //! that does not fit.
 
+mod command;
 mod export;
 mod line;
 mod text;
+mod verify;
 
+pub use command::{ExportArguments, VerifyArguments};
 pub use export::{Export, ExportFault, Written};
+pub use verify::{ChainFault, Counts, Finding, Report, Trust, compare_with_chain, verify};

@@ -10,6 +10,8 @@ mod restore;
 mod rows;
 mod write;
 
+pub(crate) use write::reason as transfer_reason;
+
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 

@@ -24,7 +24,7 @@ pub struct ServeArgs {
     #[arg(long)]
     tariff: Option<String>,
     /// How much faster than real time the street runs (90: a quarter-hour in 10 seconds).
-    #[arg(long, default_value_t = 90.0, value_parser = parse_speed)]
+    #[arg(long, default_value_t = 90.0, value_parser = super::parse_speed)]
     speed: f64,
     /// First quarter-hour, UTC, for example 2016-07-18T06:00Z; the scenario's first if left out.
     #[arg(long, value_parser = parse_slot)]
@@ -49,13 +49,6 @@ pub struct ServeArgs {
     /// Print where everything is as one JSON document instead of a table.
     #[arg(long)]
     json: bool,
-}
-
-fn parse_speed(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(speed) if (0.01..=100_000.0).contains(&speed) => Ok(speed),
-        _ => Err("write a number from 0.01 to 100000".to_owned()),
-    }
 }
 
 /// What `--json` prints: enough to configure agents and controller of other processes.
@@ -113,7 +106,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let clock = Clock::from_config(Some(anchor));
     tokio::select! {
         ended = follow(&mut street, &clock, from, end) => ended?,
-        stopped = stop_signal() => {
+        stopped = super::stop_signal() => {
             stopped?;
             tracing::info!("stopped");
             return Ok(());
@@ -121,7 +114,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     }
     if args.slots.is_none() {
         tracing::info!("the scenario's slots are over; the devices stay as they are until Ctrl-C");
-        stop_signal().await?;
+        super::stop_signal().await?;
     }
     Ok(())
 }
@@ -173,14 +166,4 @@ async fn follow(street: &mut Street, clock: &Clock, from: Slot, end: Slot) -> an
         slot = slot.next();
     }
     Ok(())
-}
-
-/// Ctrl-C or SIGTERM.
-async fn stop_signal() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        pressed = tokio::signal::ctrl_c() => pressed,
-        _ = terminate.recv() => Ok(()),
-    }
 }

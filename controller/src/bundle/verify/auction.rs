@@ -1,0 +1,221 @@
+//! The auction of a slot: the book as it was signed, the draw that nobody could choose, and the one
+//! result that follows.
+
+use market::{Book, Clearing, Fill, Limits, Method, Order, Side, Terms, clear};
+use protocol::{B256, Statement};
+use units::{Energy, PointId, Price, Slot};
+
+use super::super::line::{ClearingLine, OrderLine, StatementLine};
+use super::findings::Findings;
+use super::state::State;
+use crate::rules::{digests_root, energy_bound, rank, seed};
+
+/// What a settlement needs to know of an auction.
+pub struct Auction {
+    /// The result as it follows from the book.
+    pub clearing: Clearing,
+    /// Root over the book.
+    pub orders_root: B256,
+    /// Decides ties.
+    pub seed: B256,
+}
+
+/// Rebuilds a slot's auction; none when its terms are none.
+pub fn check(
+    state: &mut State,
+    slot: Slot,
+    (number, line): (u64, &ClearingLine),
+    orders: &[(u64, OrderLine)],
+    statements: &[(u64, StatementLine)],
+    found: &mut Findings,
+) -> Option<Auction> {
+    let body = &line.clearing.body;
+    let mut complain = |what: String| found.slot(number, "clearing", slot, what);
+    if let Err(error) = line.clearing.clone().verify_operator(&state.domain, state.operator) {
+        complain(error.to_string());
+    }
+    if body.slot != slot.number() {
+        complain(format!("is of slot {}", body.slot));
+    }
+    if body.time_ms < state.gate_ms(slot) {
+        complain("was made before the gate had closed".to_owned());
+    }
+    if let Err(why) = check_log_root(state, slot, body) {
+        complain(why);
+    }
+    let price = Price::from_nano_per_wh;
+    let terms = match Terms::new(price(body.retail), price(body.feed_in)) {
+        Ok(terms) => terms,
+        Err(fault) => {
+            complain(fault.to_string());
+            return None;
+        }
+    };
+    state.terms.insert(slot, terms);
+
+    let digests = orders.iter().map(|(_, line)| state.domain.digest(&line.order.body));
+    let orders_root = digests_root(digests);
+    let drawn = seed(body.log_root, orders_root, slot);
+    if body.orders_root != orders_root || usize::try_from(body.orders) != Ok(orders.len()) {
+        complain("these orders are not the book that was cleared".to_owned());
+    }
+    if body.seed != drawn {
+        complain("its seed does not follow from the log and the book".to_owned());
+    }
+    let book = book(state, slot, terms, drawn, orders, found);
+    let clearing = clear(&book, None);
+    compare(number, slot, body, &clearing, found);
+    certify(number, slot, body, &book, statements, found);
+    Some(Auction { clearing, orders_root, seed: drawn })
+}
+
+/// The seed must be drawn from the log as it was when the gate closed: an operator who could pick
+/// an older root could pick the draw.
+fn check_log_root(state: &State, slot: Slot, body: &protocol::Clearing) -> Result<(), String> {
+    let known = state.roots.iter().rposition(|known| known.root == body.log_root);
+    let Some(at) = known else {
+        return Err(format!("refers to a log root {} that is not known", body.log_root));
+    };
+    let root = state.roots[at];
+    if root.time_ms > body.time_ms {
+        return Err("refers to a log that was signed after it".to_owned());
+    }
+    match state.roots.get(at + 1) {
+        Some(next) if next.size != root.size + 1 => {
+            Err(format!("the log of {} leaves that follows its draw is missing", root.size + 1))
+        }
+        Some(next) if next.time_ms < state.gate_ms(slot) => {
+            Err(format!("draws from a log of {} leaves that was outdated at the gate", root.size))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The book, order by order.
+fn book(
+    state: &State,
+    slot: Slot,
+    terms: Terms,
+    seed: B256,
+    orders: &[(u64, OrderLine)],
+    found: &mut Findings,
+) -> Book {
+    let mut book = Book::open(slot, terms, Limits::default());
+    let mut last: Option<&str> = None;
+    for (number, line) in orders {
+        let body = &line.order.body;
+        let at = (body.point.as_str(), slot);
+        if last.is_some_and(|last| last >= body.point.as_str()) {
+            found.point(*number, "order", at, "is out of order or there twice");
+        }
+        last = Some(&body.point);
+        found.counts.orders += 1;
+        match order(state, slot, seed, line) {
+            Err(why) => found.point(*number, "order", at, why),
+            Ok(order) => {
+                if let Err(refusal) = book.place(order) {
+                    found.point(*number, "order", at, refusal.to_string());
+                }
+            }
+        }
+    }
+    book
+}
+
+fn order(state: &State, slot: Slot, seed: B256, line: &OrderLine) -> Result<Order, String> {
+    let body = &line.order.body;
+    let member = state.member(&body.point).ok_or("is of nobody who is enrolled")?;
+    let verified = line.order.clone().verify_household(&state.domain, &member.key);
+    let digest = verified.map_err(|error| error.to_string())?.digest();
+    if body.slot != slot.number() {
+        return Err(format!("is for slot {}", body.slot));
+    }
+    if line.received_ms >= state.gate_ms(slot) {
+        return Err("came after the gate".to_owned());
+    }
+    let (side, power_w) = match body.side.parse()? {
+        protocol::Side::Buy => (Side::Buy, member.line.max_import_w),
+        protocol::Side::Sell => (Side::Sell, member.line.max_export_w),
+    };
+    let quantity = Energy::from_wh(body.quantity_wh);
+    if quantity > energy_bound(power_w, Slot::LENGTH_MS) {
+        return Err(format!("orders {quantity}, more than its connection of {power_w} W carries"));
+    }
+    Ok(Order {
+        point: member.line.point.clone(),
+        side,
+        quantity,
+        limit: Price::from_nano_per_wh(body.limit),
+        rank: rank(seed, digest.as_slice()),
+    })
+}
+
+/// The announced result against the one that follows.
+fn compare(
+    number: u64,
+    slot: Slot,
+    body: &protocol::Clearing,
+    clearing: &Clearing,
+    found: &mut Findings,
+) {
+    let nano = |price: Price| price.nano_per_wh();
+    let price: Vec<i64> = clearing.price.map(nano).into_iter().collect();
+    let interval = clearing.interval.map(|(low, high)| vec![nano(low), nano(high)]);
+    let interval = interval.unwrap_or_default();
+    let mut complain = |name: &str, stated: &dyn std::fmt::Debug, exact: &dyn std::fmt::Debug| {
+        let what = format!("{name} is {stated:?} where {exact:?} follows from the orders");
+        found.slot(number, "clearing", slot, what);
+    };
+    if body.cleared_wh != clearing.cleared.wh() {
+        complain("cleared_wh", &body.cleared_wh, &clearing.cleared.wh());
+    }
+    if body.price != price {
+        complain("price", &body.price, &price);
+    }
+    if body.interval != interval {
+        complain("interval", &body.interval, &interval);
+    }
+}
+
+/// What was announced and billed against the definition of a right result, without clearing again.
+fn certify(
+    number: u64,
+    slot: Slot,
+    body: &protocol::Clearing,
+    book: &Book,
+    statements: &[(u64, StatementLine)],
+    found: &mut Findings,
+) {
+    let price = |nano: &i64| Price::from_nano_per_wh(*nano);
+    let fills: Vec<Fill> = statements.iter().flat_map(|(_, line)| fills(&line.statement)).collect();
+    let welfare = fills
+        .iter()
+        .filter_map(|fill| Some((fill, book.order(&fill.point, fill.side)?)))
+        .map(|(fill, order)| {
+            let value = i128::from(fill.energy.wh()) * i128::from(order.limit.nano_per_wh());
+            if fill.side == Side::Buy { value } else { -value }
+        })
+        .sum();
+    let clearing = Clearing {
+        slot,
+        cleared: Energy::from_wh(body.cleared_wh),
+        welfare,
+        price: body.price.first().map(price),
+        interval: body.interval.first().map(price).zip(body.interval.get(1).map(price)),
+        fills,
+        method: Method::Lp,
+    };
+    if let Err(violation) = clearing.certify(book) {
+        found.slot(number, "clearing", slot, format!("is not a right result: {violation}"));
+    }
+}
+
+/// What a bill says was bought and sold.
+fn fills(statement: &Statement) -> Vec<Fill> {
+    let Ok(point) = PointId::new(statement.point.as_str()) else { return Vec::new() };
+    [(Side::Buy, statement.bought_wh), (Side::Sell, statement.sold_wh)]
+        .into_iter()
+        .filter(|(_, wh)| *wh != 0)
+        .map(|(side, wh)| Fill { point: point.clone(), side, energy: Energy::from_wh(wh) })
+        .collect()
+}

@@ -1,0 +1,258 @@
+//! The files of a street: keys, one configuration for the controller, one for each household.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use controller::config::{
+    BrokerConfig, ChainConfig, Config as ControllerConfig, FeederConfig, HouseholdConfig,
+    HttpConfig, MarketConfig, RewardConfig, TariffConfig,
+};
+use meter_agent::config::{
+    BidConfig, Config as AgentConfig, DeviceConfig, DeviceMqttConfig, KeyConfig, MqttConfig, Role,
+};
+use units::{BusId, CommunityId, PointId};
+
+use super::DemoOptions;
+use crate::faces::{BrokerUrl, Face, FaceKind, UnitRole};
+use crate::scenario::{DeviceKind, Scenario};
+use crate::world::chance::Chance;
+use crate::world::{World, WorldOptions};
+
+/// Everything that is decided before the first part starts.
+pub(super) struct Plan {
+    pub(super) options: DemoOptions,
+    pub(super) broker: BrokerUrl,
+    /// Where the broker in the process listens; none when there is another.
+    listen: Option<SocketAddr>,
+    community: CommunityId,
+    operator: chain::Address,
+    /// Positions between feed-in and retail at which each household buys and sells.
+    shares: BTreeMap<PointId, (f64, f64)>,
+}
+
+impl Plan {
+    /// Makes keys where there are none and writes the controller's configuration.
+    pub(super) fn make(options: DemoOptions, scenario: &Scenario) -> anyhow::Result<Self> {
+        let names: Vec<&str> = scenario.tariffs.iter().map(|tariff| tariff.name.as_str()).collect();
+        let Some(tariff) = scenario.tariff(options.tariff.as_deref()) else {
+            bail!("there is no such tariff; the scenario has: {}", names.join(", "));
+        };
+        let (broker, listen) = match &options.broker {
+            Some(broker) => (broker.clone(), None),
+            None => {
+                let listen = free_address()?;
+                (BrokerUrl::new(listen.ip().to_string(), listen.port()), Some(listen))
+            }
+        };
+        let community = CommunityId::new(scenario.name.clone())
+            .context("the name of the scenario's folder is the name of the community")?;
+        std::fs::create_dir_all(&options.data_dir)
+            .with_context(|| format!("cannot make {}", options.data_dir.display()))?;
+        let tariff = tariff.name.clone();
+        let mut plan = Self {
+            shares: shares(scenario, options.seed),
+            options,
+            broker,
+            listen,
+            community,
+            operator: chain::Address::ZERO,
+        };
+        let config = plan.controller(scenario, tariff)?;
+        let file = plan.controller_file();
+        std::fs::write(&file, config.to_toml())
+            .with_context(|| format!("cannot write {}", file.display()))?;
+        plan.operator = controller::run::operator_address(&plan.controller_config()?)?;
+        Ok(plan)
+    }
+
+    pub(super) fn controller_file(&self) -> PathBuf {
+        self.options.data_dir.join("controller.toml")
+    }
+
+    pub(super) fn controller_config(&self) -> anyhow::Result<ControllerConfig> {
+        Ok(ControllerConfig::load(&self.controller_file())?)
+    }
+
+    fn controller(&self, scenario: &Scenario, tariff: String) -> anyhow::Result<ControllerConfig> {
+        let options = &self.options;
+        let folder = std::path::absolute(&options.scenario)?;
+        Ok(ControllerConfig {
+            community: self.community.clone(),
+            currency: "EUR".to_owned(),
+            data_dir: PathBuf::from("controller"),
+            clock: options.clock,
+            http: HttpConfig { bind: options.http },
+            broker: BrokerConfig {
+                listen: self.listen.unwrap_or(BrokerConfig::default().listen),
+                url: options.broker.as_ref().map(ToString::to_string),
+                username: None,
+                password_file: None,
+            },
+            market: MarketConfig::default(),
+            tariff: TariffConfig {
+                file: Some(folder.join("tariffs.csv")),
+                name: Some(tariff),
+                retail_e5: None,
+                feed_in_e5: None,
+            },
+            feeder: Some(FeederConfig { dir: folder }),
+            chain: ChainConfig {
+                rpc: options.rpc.clone(),
+                anchor_every_slots: options.anchor_every_slots,
+                ..ChainConfig::default()
+            },
+            rewards: RewardConfig::default(),
+            households: self.members(scenario)?,
+        })
+    }
+
+    fn members(&self, scenario: &Scenario) -> anyhow::Result<Vec<HouseholdConfig>> {
+        let world_options =
+            WorldOptions { seed: self.options.seed, from: self.options.from, mqtt: true };
+        let world = World::new(std::sync::Arc::new(scenario.clone()), world_options)?;
+        let mut members = Vec::with_capacity(scenario.customers.len());
+        for (index, customer) in scenario.customers.iter().enumerate() {
+            let key = household_key(&self.household_dir(&customer.id))?;
+            let connection_w = i64::from(world.equipment(index).connection_w);
+            let owned = scenario.devices.iter().filter(|device| device.customer == index);
+            let kinds: Vec<DeviceKind> = owned.map(|device| device.kind).collect();
+            members.push(HouseholdConfig {
+                point: customer.id.clone(),
+                name: None,
+                bus: Some(BusId::new(scenario.network.buses()[customer.bus].id.clone())?),
+                key: key.public_hex(),
+                epoch: 1,
+                payout: self.payout(&customer.id)?,
+                max_import_w: connection_w,
+                max_export_w: connection_w,
+                renewable: kinds.iter().any(|kind| kind.is_solar()),
+                kind: if customer.kind == "business" { "business" } else { "household" }.to_owned(),
+                devices: page_devices(&kinds),
+            });
+        }
+        Ok(members)
+    }
+
+    fn household_dir(&self, point: &PointId) -> PathBuf {
+        self.options.data_dir.join("households").join(point.as_str())
+    }
+
+    /// The account of a household, made on first use.
+    fn payout(&self, point: &PointId) -> anyhow::Result<chain::Address> {
+        let file = self.household_dir(point).join("payout.key");
+        let secret = controller::keys::load_or_create(&file)?;
+        Ok(chain::Wallet::from_secret(&secret)?.address())
+    }
+
+    /// Writes the configuration of a household's agent.
+    pub(super) fn write_agent(&self, face: &Face) -> anyhow::Result<PathBuf> {
+        let (buy_share, sell_share) = self.shares[&face.customer];
+        let config = AgentConfig {
+            community: self.community.clone(),
+            point: face.customer.clone(),
+            operator: self.operator,
+            data_dir: PathBuf::from("."),
+            epoch: 1,
+            poll_interval_ms: 1_000,
+            connection_w: i64::from(face.connection_w),
+            edge_grace_s: None,
+            clock_status: None,
+            devices_dir: None,
+            key: KeyConfig::default(),
+            mqtt: MqttConfig { url: self.broker.to_string(), username: None, password_file: None },
+            clock: self.options.clock,
+            bid: BidConfig { buy_share, sell_share, ..BidConfig::default() },
+            devices: devices(face),
+        };
+        let file = self.household_dir(&face.customer).join("agent.toml");
+        std::fs::write(&file, config.to_toml())
+            .with_context(|| format!("cannot write {}", file.display()))?;
+        Ok(file)
+    }
+}
+
+/// The household's key, made on first use.
+fn household_key(dir: &Path) -> anyhow::Result<protocol::HouseholdKey> {
+    let file = dir.join("household.key");
+    std::fs::create_dir_all(dir)?;
+    if file.exists() {
+        Ok(meter_agent::key_file::load(&file)?)
+    } else {
+        Ok(meter_agent::key_file::create(&file)?)
+    }
+}
+
+/// How each household bids, drawn so that a street has a curve and not a cliff: buyers go up to 55
+/// to 95 % of the way from feed-in to retail, sellers ask for 5 to 45 % of it.
+fn shares(scenario: &Scenario, seed: u64) -> BTreeMap<PointId, (f64, f64)> {
+    let mut chance = Chance::new(seed, "bidding");
+    let mut draw = |low: u32, high: u32| {
+        let percent = chance.between(u64::from(low), u64::from(high));
+        f64::from(u32::try_from(percent).expect("a percentage")) / 100.0
+    };
+    let customers = scenario.customers.iter();
+    customers.map(|customer| (customer.id.clone(), (draw(55, 95), draw(5, 45)))).collect()
+}
+
+/// The words that the pages know.
+fn page_devices(kinds: &[DeviceKind]) -> Vec<String> {
+    let has = |wanted: &[DeviceKind]| kinds.iter().any(|kind| wanted.contains(kind));
+    let words = [
+        ("pv", has(&[DeviceKind::Pv, DeviceKind::PvBattery])),
+        ("battery", has(&[DeviceKind::PvBattery])),
+        ("heat_pump", has(&[DeviceKind::HeatPump])),
+        ("ev", has(&[DeviceKind::EvHome, DeviceKind::EvWork])),
+    ];
+    words.into_iter().filter(|(_, has)| *has).map(|(word, _)| word.to_owned()).collect()
+}
+
+fn devices(face: &Face) -> Vec<DeviceConfig> {
+    let modbus = |name: &str, role: Role, map: &str, unit: Option<u8>| {
+        Some(DeviceConfig {
+            name: name.to_owned(),
+            role,
+            map: map.to_owned(),
+            host: Some(face.kind.modbus_addr()?.to_string()),
+            unit: Some(unit?),
+            timeout_ms: None,
+            mqtt: None,
+            positive_means: None,
+            no_export: false,
+        })
+    };
+    let mqtt = |map: &str, topic: &str| DeviceConfig {
+        name: "meter".to_owned(),
+        role: Role::Meter,
+        map: map.to_owned(),
+        host: None,
+        unit: None,
+        timeout_ms: None,
+        mqtt: Some(DeviceMqttConfig { topic: topic.to_owned(), broker: None, max_age_s: 3_600 }),
+        positive_means: None,
+        no_export: false,
+    };
+    let meter = match &face.kind {
+        FaceKind::Shelly { topic_prefix } => return vec![mqtt("shelly-gen2", topic_prefix)],
+        FaceKind::Tasmota { topic } => return vec![mqtt("tasmota", topic)],
+        FaceKind::Dsmr { topic_prefix } => return vec![mqtt("dsmr-reader", topic_prefix)],
+        FaceKind::SunSpec { .. } => "sunspec-meter-203",
+        FaceKind::Sdm630 { .. } => "eastron-sdm630",
+    };
+    let unit = |role: UnitRole| face.kind.unit_of(role);
+    [
+        modbus("meter", Role::Meter, meter, unit(UnitRole::Meter)),
+        modbus("inverter", Role::Pv, "sunspec-inverter-103", unit(UnitRole::Inverter)),
+        modbus("battery", Role::Battery, "sunspec-battery-802", unit(UnitRole::Battery)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// A port that nobody listens on right now.
+fn free_address() -> anyhow::Result<SocketAddr> {
+    let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
+    Ok(probe.local_addr()?)
+}
