@@ -37,6 +37,10 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Write settled slots as a bundle that anyone can verify.
+    Export(controller::bundle::ExportArguments),
+    /// Rebuild everything that a bundle claims, from the bundle alone, and name what does not hold.
+    Verify(controller::bundle::VerifyArguments),
     /// Print the operator's address, which every household's agent is given; makes the key on first use.
     Operator {
         /// Configuration file (TOML).
@@ -69,6 +73,8 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run { config, json } => run(&config, json),
         Command::Check { config, json } => check(&config, json),
+        Command::Export(arguments) => runtime()?.block_on(arguments.run()),
+        Command::Verify(arguments) => runtime()?.block_on(arguments.run()),
         Command::Operator { config, json } => {
             let config = Config::load(&config)?;
             let address = controller::run::operator_address(&config)?;
@@ -97,8 +103,7 @@ fn check(path: &Path, json: bool) -> anyhow::Result<ExitCode> {
 
 fn run(path: &Path, json: bool) -> anyhow::Result<ExitCode> {
     let config = Config::load(path)?;
-    let runtime = tokio::runtime::Runtime::new().context("no threads")?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         let clock = Clock::from_config(config.clock);
         let mut running = controller::run::start(config, clock).await?;
         let reporter =
@@ -114,6 +119,10 @@ fn run(path: &Path, json: bool) -> anyhow::Result<ExitCode> {
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Runtime::new().context("no threads")
 }
 
 /// Returns when the process is asked to stop.

@@ -197,10 +197,15 @@ impl Export {
         root: B256,
         writer: &mut Writer<impl AsyncFnMut(String) -> io::Result<()>>,
     ) -> Result<(), ExportFault> {
-        if root.is_zero() || self.roots.contains(&root) {
+        if self.roots.contains(&root) {
             return Ok(());
         }
-        let found = self.reader.slot_of_root(root).await?;
+        let found = if root.is_zero() {
+            // The log was empty: the entry that follows is the first one.
+            self.reader.settled_range().await?.map(|(first, _)| first)
+        } else {
+            self.reader.slot_of_root(root).await?
+        };
         let bound = self.first.offset(-MAX_BEFORE);
         let Some(oldest) = found.filter(|found| *found < self.first && *found > bound) else {
             let what = format!("its clearing refers to a log root {root} that is not on record");
@@ -212,6 +217,7 @@ impl Export {
             self.write_before(slot, writer).await?;
             slot = slot.previous();
         }
+        self.roots.insert(root);
         Ok(())
     }
 

@@ -1,4 +1,6 @@
 //! The controller against real parts: SQLite on a disk, real signatures, real HTTP.
 
+mod bundle;
 mod desk;
+mod record;
 mod street;

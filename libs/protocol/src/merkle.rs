@@ -93,11 +93,31 @@ pub fn includes(root: B256, size: u64, index: u64, leaf: B256, path: &[B256]) ->
 /// Whoever keeps one (each household does) sees at once when the operator rewrites history: after
 /// appending the next header, its own root must equal the operator's.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Written")]
 pub struct Frontier {
     size: u64,
     /// Roots of the complete subtrees, largest first.
     peaks: Vec<B256>,
+}
+
+/// A frontier as it stands in a file, before it is believed.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    size: u64,
+    peaks: Vec<B256>,
+}
+
+impl TryFrom<Written> for Frontier {
+    type Error = String;
+
+    fn try_from(Written { size, peaks }: Written) -> Result<Self, String> {
+        let expected = size.count_ones();
+        if u32::try_from(peaks.len()) == Ok(expected) {
+            return Ok(Self { size, peaks });
+        }
+        Err(format!("a log of {size} leaves has {expected} peaks, not {}", peaks.len()))
+    }
 }
 
 impl Frontier {
@@ -171,6 +191,18 @@ mod tests {
                 assert!(!includes(root, count, at, leaf, &longer));
             }
         }
+    }
+
+    #[test]
+    fn a_frontier_that_cannot_be_is_not_read() {
+        let mut frontier = Frontier::default();
+        for leaf in leaves(6) {
+            frontier.append(leaf);
+        }
+        let text = serde_json::to_string(&frontier).expect("plain data");
+        assert_eq!(serde_json::from_str::<Frontier>(&text).expect("as written"), frontier);
+        let wrong = text.replace("\"size\":6", "\"size\":7");
+        assert!(serde_json::from_str::<Frontier>(&wrong).is_err());
     }
 
     #[test]

@@ -23,6 +23,12 @@ pub fn check(state: &State, block: Block, found: &mut Findings) {
             found.add(number, "anchor", format!("epoch {}: {what}", line.header.seq));
         }
         found.epochs.push((number, line.header.clone()));
+        if u64::try_from(state.first.number()).is_ok_and(|first| line.header.from_slot < first) {
+            found.remark(format!(
+                "epoch {} begins before this bundle, so its sums were not added up (line {number})",
+                line.header.seq
+            ));
+        }
         before = Some(line.header);
     }
     let anchored = before.map_or(state.first.number(), |last| {
@@ -74,6 +80,13 @@ fn contents(state: &State, line: &AnchorLine) -> Vec<String> {
         told.push("its log is not the log after its last slot".to_owned());
     }
     told.extend(rewards(line, last));
+    let into = u128::from(header.import_wh) + u128::from(header.grid_export_wh);
+    if into != u128::from(header.export_wh) + u128::from(header.grid_import_wh) {
+        told.push("its energy does not add up".to_owned());
+    }
+    if header.debit != header.credit {
+        told.push("its money does not add up".to_owned());
+    }
     if from > to {
         told.push("ends before it begins".to_owned());
     } else if from >= state.first.number() {

@@ -36,7 +36,7 @@ pub fn open(block: Block, trust: &Trust, found: &mut Findings) -> Option<State> 
     let log = state.log.as_ref()?;
     let (size, root) = (log.size(), log.root());
     let is_signed = |known: &Root| known.size == size && known.root == root;
-    if size > 0 && !state.roots.iter().any(is_signed) {
+    if !state.roots.iter().any(is_signed) {
         found.add(1, "street", "the log before the first slot is not signed by the operator");
     }
     Some(state)
@@ -74,16 +74,13 @@ fn state(street: &Street, trust: &Trust, found: &mut Findings) -> Option<State> 
         policy: Policy { rate_wei_per_wh: rate, cap_wei: cap },
         members: std::collections::BTreeMap::new(),
         log: Some(street.log.clone()),
-        roots: Vec::new(),
+        roots: vec![Root { size: 0, root: B256::ZERO, time_ms: i64::MIN }],
         terms: std::collections::BTreeMap::new(),
         first,
         last,
         next: first,
         settled: Vec::new(),
     };
-    if street.log.size() == 0 {
-        state.roots.push(Root { size: 0, root: B256::ZERO, time_ms: i64::MIN });
-    }
     for line in &street.members {
         match member(line) {
             Err(why) => found.add(1, "street", format!("member {}: {why}", line.point)),

@@ -1,0 +1,288 @@
+//! Bundles: what is exported verifies from its bytes alone, and whatever is changed is named.
+
+use controller::bundle::{Finding, Report, Trust, verify};
+use proptest::prelude::*;
+use protocol::{Address, keccak256};
+use serde_json::Value;
+
+use crate::record::{SLOTS, bundle, past, slot};
+use crate::street::operator;
+
+fn check(text: &[u8]) -> Report {
+    verify(text, &Trust::default()).expect("memory can be read")
+}
+
+fn lines(text: &str) -> Vec<String> {
+    text.lines().map(str::to_owned).collect()
+}
+
+fn kind(line: &str) -> String {
+    let line: Value = serde_json::from_str(line).expect("a line");
+    line["kind"].as_str().expect("a kind").to_owned()
+}
+
+/// Position of the `nth` line of a kind.
+fn find(lines: &[String], wanted: &str, nth: usize) -> usize {
+    let mut places = (0..lines.len()).filter(|&at| kind(&lines[at]) == wanted);
+    places.nth(nth).unwrap_or_else(|| panic!("no {wanted} {nth}"))
+}
+
+/// The same lines with seals and manifest made anew: what a forger with time would hand out.
+fn seal_again(lines: &[String]) -> String {
+    let (mut block, mut seals, mut text) = (Vec::new(), Vec::new(), String::new());
+    let digest = |hashes: &[protocol::B256]| keccak256(hashes.concat());
+    for line in lines {
+        let line = match kind(line).as_str() {
+            "seal" => {
+                let hashes = std::mem::take(&mut block);
+                seals.push(digest(&hashes));
+                let digest = digest(&hashes);
+                format!(
+                    "{{\"kind\":\"seal\",\"lines\":{},\"digest\":\"{digest}\"}}",
+                    serde_json::to_string(&hashes).expect("plain")
+                )
+            }
+            "manifest" => format!(
+                "{{\"kind\":\"manifest\",\"lines\":{},\"seals\":{},\"digest\":\"{}\"}}",
+                text.lines().count(),
+                serde_json::to_string(&seals).expect("plain"),
+                digest(&seals)
+            ),
+            _ => {
+                block.push(keccak256(line.as_bytes()));
+                line.clone()
+            }
+        };
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text
+}
+
+fn told(report: &Report) -> String {
+    let told = |Finding { line, kind, point, slot, what }: &Finding| {
+        format!("{line} {kind} {point:?} {slot:?}: {what}\n")
+    };
+    report.findings.iter().map(told).collect()
+}
+
+#[tokio::test]
+async fn what_is_exported_verifies_from_its_bytes_alone() {
+    let street = past().await;
+    for (first, last) in (0..=SLOTS).flat_map(|a| (a..=SLOTS).map(move |b| (a, b))) {
+        let text = bundle(&street, first, last).await;
+        let report = check(text.as_bytes());
+        assert!(report.verified, "{first} to {last}:\n{}", told(&report));
+        let slots = u64::try_from(last - first + 1).expect("small");
+        assert_eq!(report.counts.slots, slots);
+        assert_eq!(report.counts.statements, 4 * slots);
+        assert_eq!(report.operator, Some(operator().address()));
+        assert_eq!(report.counts.lines as usize, text.lines().count());
+        let root = street.delivery(0, slot(last)).expect("settled").checkpoint.body.root;
+        assert_eq!(report.log_root, Some(root));
+    }
+    let whole = check(bundle(&street, 0, SLOTS).await.as_bytes());
+    assert_eq!(whole.counts.epochs, 2);
+    assert_eq!(whole.counts.orders, 4 * 9, "nobody ordered for one of the slots");
+    assert!(whole.remarks.iter().any(|remark| remark.contains("did not count")));
+    assert!(whole.remarks.iter().any(|remark| remark.contains("not in an epoch")));
+}
+
+#[tokio::test]
+async fn the_reader_can_insist_on_an_operator_and_a_fingerprint() {
+    let text = bundle(&past().await, 1, 2).await;
+    let fingerprint = check(text.as_bytes()).fingerprint;
+    let insist = |operator, fingerprint| {
+        let trust = Trust { operator: Some(operator), fingerprint };
+        verify(text.as_bytes(), &trust).expect("memory can be read").verified
+    };
+    assert!(insist(operator().address(), fingerprint));
+    assert!(!insist(Address::repeat_byte(1), fingerprint));
+    assert!(!insist(operator().address(), Some(keccak256("another"))));
+}
+
+#[tokio::test]
+async fn every_changed_line_is_named() {
+    let lines = lines(&bundle(&past().await, 3, 6).await);
+    let joined =
+        |lines: &[String]| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+    for at in 0..lines.len() {
+        let number = at as u64 + 1;
+        let named = |lines: &[String], what: &str| {
+            let report = check(joined(lines).as_bytes());
+            assert!(!report.verified, "line {number} {what}");
+            let named = report.findings.iter().any(|finding| finding.line == number);
+            assert!(named, "line {number} ({}) {what}:\n{}", kind(&lines[0]), told(&report));
+        };
+        // A digit changed, the line left out, written twice, swapped with the next.
+        let mut changed = lines.clone();
+        let digit = changed[at].rfind(|c: char| c.is_ascii_digit()).expect("every line has one");
+        let other = if changed[at].as_bytes()[digit] == b'5' { "6" } else { "5" };
+        changed[at].replace_range(digit..=digit, other);
+        named(&changed, "changed");
+
+        let mut missing = lines.clone();
+        missing.remove(at);
+        assert!(!check(joined(&missing).as_bytes()).verified, "line {number} missing");
+
+        let mut twice = lines.clone();
+        twice.insert(at, lines[at].clone());
+        assert!(!check(joined(&twice).as_bytes()).verified, "line {number} twice");
+
+        if at + 1 < lines.len() {
+            let mut swapped = lines.clone();
+            swapped.swap(at, at + 1);
+            named(&swapped, "swapped");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_changed_byte_is_named() {
+    let text = bundle(&past().await, 3, 5).await.into_bytes();
+    // Every 53rd byte, over all lines and all their parts.
+    for at in (0..text.len()).step_by(53) {
+        let number = text[..at].iter().filter(|byte| **byte == b'\n').count() as u64 + 1;
+        let mut changed = text.clone();
+        changed[at] ^= 0x01;
+        let report = check(&changed);
+        assert!(!report.verified, "byte {at} of line {number}");
+        let named = report.findings.iter().any(|finding| finding.line == number);
+        assert!(named, "byte {at} of line {number}:\n{}", told(&report));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Cut anywhere, or with rubbish anywhere: refused, never a panic.
+    #[test]
+    fn rubbish_is_refused(cut in 0.0..1.0_f64, rubbish in proptest::collection::vec(any::<u8>(), 0..40)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        static TEXT: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+        let text = TEXT.get_or_init(|| runtime.expect("threads").block_on(async {
+            bundle(&past().await, 2, 3).await
+        }));
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+        let at = (cut * text.len() as f64) as usize;
+        let mut changed = text.as_bytes()[..at].to_vec();
+        prop_assert!(!check(&changed).verified);
+        changed.extend(&rubbish);
+        changed.extend(&text.as_bytes()[at..]);
+        prop_assert_eq!(check(&changed).verified, rubbish.is_empty());
+    }
+}
+
+/// Changes one field of one line and seals everything again.
+fn forge(lines: &[String], wanted: &str, nth: usize, path: &str, value: Value) -> (u64, Report) {
+    let at = find(lines, wanted, nth);
+    let mut forged = lines.to_vec();
+    let mut line: Value = serde_json::from_str(&forged[at]).expect("a line");
+    let field = line.pointer_mut(path).unwrap_or_else(|| panic!("{wanted} has no {path}"));
+    assert_ne!(*field, value, "nothing would change");
+    *field = value;
+    // The order of fields is that of the types, which a map would lose: replace inside the text.
+    let original: Value = serde_json::from_str(&lines[at]).expect("a line");
+    forged[at] = respell(&lines[at], &original, &line);
+    (at as u64 + 1, check(seal_again(&forged).as_bytes()))
+}
+
+/// Writes `changed` in the field order of `text`.
+fn respell(text: &str, original: &Value, changed: &Value) -> String {
+    fn walk(text: String, a: &Value, b: &Value, name: &str) -> String {
+        match (a, b) {
+            (Value::Object(fields), Value::Object(others)) => fields
+                .iter()
+                .fold(text, |text, (name, value)| walk(text, value, &others[name], name)),
+            _ if a != b => {
+                let (from, to) = (format!("\"{name}\":{a}"), format!("\"{name}\":{b}"));
+                assert!(text.contains(&from), "{from} stands in {text}");
+                text.replacen(&from, &to, 1)
+            }
+            _ => text,
+        }
+    }
+    walk(text.to_owned(), original, changed, "")
+}
+
+#[tokio::test]
+async fn a_forger_who_seals_again_is_still_named() {
+    let lines = lines(&bundle(&past().await, 0, 6).await);
+    assert!(check(seal_again(&lines).as_bytes()).verified, "sealing again alone changes nothing");
+    let number = |value: i64| Value::from(value);
+    let zero = Value::from(format!("0x{}", "00".repeat(32)));
+    let list = |value: i64| Value::from(vec![value]);
+    // (kind, which, field, forged value, part of a finding on that line)
+    let table = [
+        ("order", 0, "/order/body/quantity_wh", number(501), "signature"),
+        ("order", 1, "/order/body/limit", number(260_000), "signature"),
+        ("order", 2, "/received_ms", number(i64::MAX), "after the gate"),
+        ("reading", 12, "/reading/body/import_wh", number(1_000_001), "signature"),
+        ("reading", 12, "/reading/body/seq", number(9), "signature"),
+        ("reading", 12, "/reading/body/prev", zero.clone(), "signature"),
+        ("clearing", 3, "/clearing/body/price", list(200_010), "signature"),
+        ("clearing", 3, "/clearing/body/seed", zero.clone(), "seed"),
+        ("clearing", 3, "/clearing/body/log_root", zero.clone(), "outdated"),
+        ("clearing", 3, "/clearing/body/orders_root", zero.clone(), "not the book"),
+        ("clearing", 3, "/clearing/body/cleared_wh", number(499), "not a right result"),
+        ("statement", 0, "/statement/amount", number(-1), "amount is -1"),
+        ("statement", 1, "/statement/import_wh", number(1), "import_wh is 1"),
+        ("statement", 1, "/statement/bought_wh", number(1), "bought_wh is 1"),
+        ("statement", 0, "/statement/reward_wh", number(451), "reward_wh is 451"),
+        ("statement", 0, "/statement/reward_total", Value::from("0x1"), "reward_total"),
+        ("header", 1, "/header/readings_root", zero.clone(), "readings_root"),
+        ("header", 1, "/header/statements_root", zero.clone(), "statements_root"),
+        ("header", 1, "/header/previous_root", zero, "previous_root"),
+        ("header", 2, "/header/totals/supplier", number(1), "supplier is 1"),
+        ("header", 2, "/header/index", number(7), "index is 7"),
+        ("header", 2, "/header/time_ms", number(1), "before the slot had ended"),
+        ("anchor", 0, "/header/import_wh", number(1), "its slots give"),
+        ("anchor", 0, "/header/log_size", number(3), "its log is not"),
+        ("anchor", 0, "/header/seq", number(2), "rewards"),
+        ("street", 0, "/gate_lead_s", number(10_000), ""),
+        ("street", 0, "/reward_rate", Value::from("1"), ""),
+        ("street", 0, "/community", Value::from("elsewhere"), ""),
+    ];
+    for (kind, nth, path, value, part) in table {
+        let (line, report) = forge(&lines, kind, nth, path, value);
+        if path == "/header/seq" {
+            // The number alone is bound by the links of later epochs and by the chain.
+            continue;
+        }
+        assert!(!report.verified, "{kind} {path}");
+        let named = report
+            .findings
+            .iter()
+            .any(|finding| finding.line == line && finding.what.contains(part));
+        assert!(named || part.is_empty(), "{kind} {path} in line {line}:\n{}", told(&report));
+    }
+}
+
+#[tokio::test]
+async fn lines_that_are_left_out_are_missed_even_when_sealed_again() {
+    let lines = lines(&bundle(&past().await, 2, 6).await);
+    for kind in
+        ["before", "baseline", "clearing", "order", "reading", "statement", "transfers", "header"]
+    {
+        let mut fewer = lines.clone();
+        fewer.remove(find(
+            &lines,
+            kind,
+            1.min(lines.iter().filter(|l| self::kind(l) == kind).count() - 1),
+        ));
+        let report = check(seal_again(&fewer).as_bytes());
+        assert!(!report.verified, "{kind}");
+    }
+    // A whole slot.
+    let seals: Vec<usize> = (0..lines.len()).filter(|&at| kind(&lines[at]) == "seal").collect();
+    let mut fewer = lines.clone();
+    fewer.drain(seals[1] + 1..=seals[2]);
+    let report = check(seal_again(&fewer).as_bytes());
+    assert!(told(&report).contains("is next"), "{}", told(&report));
+    // Blocks in another order.
+    let mut moved = lines[..=seals[0]].to_vec();
+    moved.extend_from_slice(&lines[seals[1] + 1..=seals[2]]);
+    moved.extend_from_slice(&lines[seals[0] + 1..=seals[1]]);
+    moved.extend_from_slice(&lines[seals[2] + 1..]);
+    assert!(!check(seal_again(&moved).as_bytes()).verified);
+}
