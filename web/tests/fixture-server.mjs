@@ -16,6 +16,9 @@ const dir = process.argv[2] ?? join(here, '..', '..', 'sim-grid', 'scenarios', '
 const env = process.env;
 const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml' };
 
+// As strict as the pages allow: everything from here, styles in attributes, stripes as data: images.
+const POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; base-uri 'self'; frame-ancestors 'none'";
+
 const listeners = new Set();
 let id = 0;
 const emit = (name, data) => {
@@ -71,7 +74,7 @@ function control(url) {
 function page(path, response) {
   const wanted = join(dist, normalize(path));
   const file = wanted.startsWith(dist) && existsSync(wanted) && statSync(wanted).isFile() ? wanted : join(dist, 'index.html');
-  response.writeHead(200, { 'content-type': TYPES[extname(file)] ?? 'application/octet-stream' });
+  response.writeHead(200, { 'content-type': TYPES[extname(file)] ?? 'application/octet-stream', 'content-security-policy': POLICY });
   createReadStream(file).pipe(response);
 }
 

@@ -7,6 +7,7 @@ export interface Look {
   palette: Palette;
   /** Width of the chart in px; below 520 there is room for less. */
   width: number;
+  height: number;
 }
 
 export const narrow = (look: Look) => look.width < 520;

@@ -4,6 +4,8 @@ import type { SlotSummary } from './api';
 
 export const SLOT_MS = 900_000;
 const WH_PER_KWH = 1_000;
+/** Keeps a number and its unit on one line. */
+export const NBSP = '\u00a0';
 
 const number = (value: number, digits: number) =>
   value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits });
@@ -11,23 +13,23 @@ const number = (value: number, digits: number) =>
 /** Power without direction: `840 W`, `1.8 kW`, `31 kW`. The words around it say which way it flows. */
 export function power(w: number): string {
   const size = Math.abs(w);
-  if (size < 995) return `${number(size, 0)} W`;
-  return `${number(size / 1000, size < 9_950 ? 1 : 0)} kW`;
+  if (size < 995) return `${number(size, 0)}${NBSP}W`;
+  return `${number(size / 1000, size < 9_950 ? 1 : 0)}${NBSP}kW`;
 }
 
 /** Power with one more digit, for readouts. */
 export function finePower(w: number): string {
   const size = Math.abs(w);
-  if (size < 1000) return `${number(size, 0)} W`;
-  return `${number(size / 1000, size < 10_000 ? 2 : 1)} kW`;
+  if (size < 1000) return `${number(size, 0)}${NBSP}W`;
+  return `${number(size / 1000, size < 10_000 ? 2 : 1)}${NBSP}kW`;
 }
 
 /** Energy without direction: `842 Wh`, `1.84 kWh`, `18.4 kWh`. */
 export function energy(wh: number): string {
   const size = Math.abs(wh);
-  if (size < 1000) return `${number(size, 0)} Wh`;
-  if (size < 1_000_000) return `${number(size / WH_PER_KWH, size < 10_000 ? 2 : 1)} kWh`;
-  return `${number(size / 1_000_000, 2)} MWh`;
+  if (size < 1000) return `${number(size, 0)}${NBSP}Wh`;
+  if (size < 1_000_000) return `${number(size / WH_PER_KWH, size < 10_000 ? 2 : 1)}${NBSP}kWh`;
+  return `${number(size / 1_000_000, 2)}${NBSP}MWh`;
 }
 
 /** Exact kWh for a column whose head says kWh. */
@@ -43,20 +45,20 @@ export const centsPerKwh = (nanoPerWh: number) => nanoPerWh / 10_000;
 
 /** `19.4 ct`, for sentences that have said kWh or need not. */
 export const price = (nanoPerWh: number, currency: string) =>
-  `${number(centsPerKwh(nanoPerWh), 1)} ${minorUnit(currency)}`;
+  `${number(centsPerKwh(nanoPerWh), 1)}${NBSP}${minorUnit(currency)}`;
 
 /** `19.425 ct/kWh`: up to three digits, the full tick. */
 export const finePrice = (nanoPerWh: number, currency: string) =>
-  `${centsPerKwh(nanoPerWh).toLocaleString('en', { minimumFractionDigits: 2, maximumFractionDigits: 4 })} ${minorUnit(currency)}/kWh`;
+  `${centsPerKwh(nanoPerWh).toLocaleString('en', { minimumFractionDigits: 2, maximumFractionDigits: 4 })}${NBSP}${minorUnit(currency)}/kWh`;
 
 /** Money without direction: `€1.23`, and below a hundredth `0.42 ct`. */
 export function money(nano: number, currency: string): string {
   const size = Math.abs(nano);
-  if (size > 0 && size < 10_000_000) return `${number(size / 10_000_000, 2)} ${minorUnit(currency)}`;
+  if (size > 0 && size < 10_000_000) return `${number(size / 10_000_000, 2)}${NBSP}${minorUnit(currency)}`;
   try {
     return (size / 1e9).toLocaleString('en', { style: 'currency', currency });
   } catch {
-    return `${number(size / 1e9, 2)} ${currency}`;
+    return `${number(size / 1e9, 2)}${NBSP}${currency}`;
   }
 }
 
@@ -88,16 +90,16 @@ export const moment = (ms: number, nowMs: number) => (day(ms) === day(nowMs) ? c
 /** A length of time, two units at most: `8 s`, `3 min`, `2 h 5 min`, `4 d`. */
 export function duration(ms: number): string {
   const seconds = Math.max(0, Math.round(ms / 1000));
-  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 60) return `${seconds}${NBSP}s`;
   const minutes = Math.floor(seconds / 60);
-  if (minutes < 60) return `${minutes} min`;
+  if (minutes < 60) return `${minutes}${NBSP}min`;
   const hours = Math.floor(minutes / 60);
-  if (hours < 48) return minutes % 60 === 0 ? `${hours} h` : `${hours} h ${minutes % 60} min`;
-  return `${Math.floor(hours / 24)} d`;
+  if (hours < 48) return minutes % 60 === 0 ? `${hours}${NBSP}h` : `${hours}${NBSP}h ${minutes % 60}${NBSP}min`;
+  return `${Math.floor(hours / 24)}${NBSP}d`;
 }
 
 /** How long ago: `just now`, `8 s ago`. */
-export const age = (ms: number) => (ms < 1500 ? 'just now' : `${duration(ms)} ago`);
+export const age = (ms: number) => (ms < 1500 ? 'just now' : `${duration(ms)}${NBSP}ago`);
 
 /** A countdown that keeps its width: `0:08`, `12:40`, `1:02:03`. */
 export function countdown(ms: number): string {
@@ -128,10 +130,10 @@ export function tokens(parts: string): string {
 export function offNominal(pu: number): string {
   const percent = (pu - 1) * 100;
   if (Math.abs(percent) < 0.05) return 'at nominal';
-  return `${number(Math.abs(percent), 1)} % ${percent > 0 ? 'above' : 'below'}`;
+  return `${number(Math.abs(percent), 1)}${NBSP}% ${percent > 0 ? 'above' : 'below'}`;
 }
 
-export const percent = (value: number) => `${number(value, value < 9.95 ? 1 : 0)} %`;
+export const percent = (value: number) => `${number(value, value < 9.95 ? 1 : 0)}${NBSP}%`;
 
 /** `1 home`, `41 homes`. */
 export const count = (n: number, one: string, many = `${one}s`) => `${n.toLocaleString('en')} ${n === 1 ? one : many}`;
@@ -147,6 +149,12 @@ export function slotsOfDay(ms: number): number[] {
   const first = slotOf(midnight(ms));
   const end = slotOf(midnight(ms, 1));
   return Array.from({ length: end - first }, (_, i) => first + i);
+}
+
+/** `312 Wh from neighbours`, `312 Wh from the grid`, `312 Wh, 80 Wh of it from neighbours`. */
+export function shareWords(wh: number, local: number, way: 'from' | 'to'): string {
+  if (local <= 0) return `${energy(wh)} ${way} the grid`;
+  return local >= wh ? `${energy(wh)} ${way} neighbours` : `${energy(wh)}, ${energy(local)} of it ${way} neighbours`;
 }
 
 /** How the price of a slot came about, in words. */

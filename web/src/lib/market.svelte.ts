@@ -27,6 +27,8 @@ class Market {
   /** Count up when something new is there, for pages that refetch. */
   settledCount = $state(0);
   anchoredCount = $state(0);
+  /** Counts up when the street is heard again after it was not. */
+  healedCount = $state(0);
   audited = $state.raw<StreamEvents['audit'] | null>(null);
 
   #anchorMarket = 0;
@@ -97,6 +99,7 @@ class Market {
 
   #take(street: Street, slots: SlotSummary[]) {
     this.street = street;
+    if (this.error !== null) this.healedCount += 1;
     this.error = null;
     this.lostAt = this.stream === 'lost' ? this.lostAt : null;
     this.#anchorMarket = street.now_ms;
@@ -158,6 +161,7 @@ class Market {
     // Whatever happened while the stream was down is fetched, not guessed.
     if (state === 'open' && before === 'lost') {
       this.lostAt = null;
+      this.healedCount += 1;
       void this.refresh();
     }
   }

@@ -40,6 +40,11 @@ export class Resource<T> {
     this.loading = false;
   };
 
+  /** Fetches now, and again whenever what it is given changes. For use inside an effect. */
+  on(..._reasons: unknown[]): void {
+    void this.load();
+  }
+
   /** Fetches now and every so often while the page is looked at. Returns how to stop. */
   every(intervalMs: number): () => void {
     void this.load();

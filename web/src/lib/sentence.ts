@@ -2,7 +2,7 @@
 
 import type { AnchorSummary, Feeder, Household, HouseholdDetail, SlotSummary, Street } from './api';
 import { householdBalance, type Tone } from './flow';
-import { age, clock, count, energy, money, moment, offNominal, percent, power, price, slotRange, slotStart, span } from './format';
+import { NBSP, age, clock, count, energy, money, moment, offNominal, percent, power, price, slotRange, slotStart, span } from './format';
 
 /** Plain words, or words in the colour of what they speak about. */
 export type Part = string | { text: string; tone: Tone };
@@ -20,8 +20,8 @@ const QUIET_W = 50;
 function makesAndNeeds(makes: number, needs: number): Sentence {
   const first = power(makes);
   const second = power(needs);
-  const unit = first.slice(first.indexOf(' '));
-  return ['makes ', tone('sun', first), ' and needs ', tone('home', second.endsWith(unit) && unit === ' kW' ? second.slice(0, -unit.length) : second)];
+  const unit = first.slice(first.indexOf(NBSP));
+  return ['makes ', tone('sun', first), ' and needs ', tone('home', second.endsWith(unit) && unit === `${NBSP}kW` ? second.slice(0, -unit.length) : second)];
 }
 
 export function streetSentence(street: Street): Sentence {
@@ -107,6 +107,7 @@ export function homeSentence(home: HouseholdDetail, currency: string): Sentence 
 
 function billSentence(row: HouseholdDetail['statements'][number], currency: string): Sentence {
   const when = `From ${clock(slotStart(row.slot))} to ${clock(slotStart(row.slot + 1))} it`;
+  if (!row.measured) return [`From ${clock(slotStart(row.slot))} to ${clock(slotStart(row.slot + 1))} its meter was silent; that energy is billed when it speaks.`];
   const saved = row.alone_nano - row.amount_nano;
   const gain = saved > 0 ? [', ', tone('near', `${money(saved, currency)} better`), ' than alone.'] : ['.'];
   if (row.amount_nano < 0) return [`${when} earned ${money(row.amount_nano, currency)}`, ...gain];
@@ -126,8 +127,8 @@ export function feederSentence(feeder: Feeder): Sentence {
   if (over.length > 0) parts.push(off.length > 0 ? ' ' : '', tone('bad', `${count(over.length, 'branch', 'branches')} ${over.length === 1 ? 'carries' : 'carry'} more than rated.`));
   const transformer = feeder.branches.find((branch) => branch.kind === 'transformer');
   if (transformer?.loading_percent != null) {
-    const way = transformer.p_w === null ? '' : transformer.p_w < 0 ? ', feeding back' : ', supplying';
-    parts.push(` The transformer carries ${transformer.p_w === null ? '' : `${power(transformer.p_w)}, `}${percent(transformer.loading_percent)} of its rating${way}.`);
+    const carries = transformer.p_w === null ? '' : `${power(transformer.p_w)} ${transformer.p_w < 0 ? 'back to the grid' : 'to the homes'}, `;
+    parts.push(` The transformer carries ${carries}${percent(transformer.loading_percent)} of its rating.`);
   }
   return parts;
 }

@@ -1,0 +1,21 @@
+import { expect, test } from 'vitest';
+import { href, parse } from './routes';
+
+test.each([
+  ['/', { page: 'street' }],
+  ['/homes', { page: 'homes' }],
+  ['/homes/', { page: 'homes' }],
+  ['/home/C%20001', { page: 'home', point: 'C 001' }],
+  ['/home/%zz', { page: 'home', point: '%zz' }],
+  ['/home', { page: 'unknown' }],
+  ['/feeder', { page: 'feeder' }],
+  ['/chain', { page: 'chain' }],
+  ['/slot/1632250', { page: 'slot', slot: 1632250 }],
+  ['/slot/x', { page: 'unknown' }],
+  ['/chain/9', { page: 'unknown' }],
+  ['/a/b/c', { page: 'unknown' }],
+])('%s', (path, expected) => expect(parse(path)).toEqual(expected));
+
+test('an address leads back to what it was made from', () => {
+  expect(parse(href.home('C/ä 1'))).toEqual({ page: 'home', point: 'C/ä 1' });
+});
