@@ -1,12 +1,20 @@
 //! Bundles: what is exported verifies from its bytes alone, and whatever is changed is named.
 
-use controller::bundle::{Finding, Report, Trust, verify};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chain::{
+    Chain, DeployParams, DeployPlan, EmbeddedChain, EmbeddedConfig, TxRequest, Wallet,
+    community_hash,
+};
+use controller::bundle::{Finding, Report, Trust, compare_with_chain, verify};
 use proptest::prelude::*;
-use protocol::{Address, keccak256};
+use protocol::{Address, U256, keccak256};
 use serde_json::Value;
 
-use crate::record::{SLOTS, bundle, past, slot};
-use crate::street::operator;
+use crate::record::{SLOTS, bundle, config, past, slot};
+use crate::street::{community, operator};
 
 fn check(text: &[u8]) -> Report {
     verify(text, &Trust::default()).expect("memory can be read")
@@ -285,4 +293,104 @@ async fn lines_that_are_left_out_are_missed_even_when_sealed_again() {
     moved.extend_from_slice(&lines[seals[0] + 1..=seals[1]]);
     moved.extend_from_slice(&lines[seals[2] + 1..]);
     assert!(!check(seal_again(&moved).as_bytes()).verified);
+}
+
+#[tokio::test]
+async fn the_chain_has_the_last_word() {
+    let street = past().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let wallet = Wallet::from_secret(&[9; 32]).expect("a key");
+    let ether = U256::from(10_u128.pow(18));
+    let chain = EmbeddedChain::open(EmbeddedConfig {
+        dir: folder.path().to_owned(),
+        chain_id: 31_337,
+        fund: vec![(wallet.address(), ether)],
+        now_unix_s: Arc::new(|| 1_453_000_000),
+    })
+    .expect("an empty chain");
+    let cap = 10_u128.pow(24);
+    let plan = DeployPlan {
+        deployer: wallet.address(),
+        first_nonce: 0,
+        params: DeployParams {
+            operator: wallet.address(),
+            community: community_hash(community().as_str()),
+            epoch_reward_cap: cap,
+            total_reward_cap: cap,
+        },
+    };
+    let pause = Duration::from_millis(1);
+    let deployment = plan.run(&chain, &wallet, 10, pause).await.expect("deployed");
+
+    let text = bundle(&street, 0, SLOTS).await;
+    let report = check(text.as_bytes());
+    let [first, second] = &report.epochs[..] else { panic!("two epochs") };
+    let submit = async |header: &chain::EpochHeader| {
+        let call = deployment.submit(header);
+        let gas = chain.estimate_gas(call.clone().from(wallet.address())).await.expect("accepted");
+        let nonce = chain.nonce(wallet.address()).await.expect("known");
+        let fees = chain.fees().await.expect("known");
+        let signed = wallet.sign(&TxRequest::new(31_337, nonce, fees, gas * 2, &call));
+        chain.send_raw(signed.raw).await.expect("taken");
+    };
+    submit(&first.1).await;
+
+    // The second epoch is not there yet.
+    let mut before = report.clone();
+    compare_with_chain(&mut before, &chain, deployment.anchor).await.expect("answers");
+    assert!(!before.verified);
+    assert_eq!(before.counts.epochs_on_chain, 1);
+    assert_eq!(before.findings[0].line, second.0);
+
+    submit(&second.1).await;
+    let mut after = report.clone();
+    compare_with_chain(&mut after, &chain, deployment.anchor).await.expect("answers");
+    assert!(after.verified, "{}", told(&after));
+    assert_eq!(after.counts.epochs_on_chain, 2);
+
+    // A consistent lie about the past is still not what was anchored.
+    let mut lie = report;
+    lie.epochs[0].1.log_root = keccak256("another log");
+    compare_with_chain(&mut lie, &chain, deployment.anchor).await.expect("answers");
+    assert!(!lie.verified);
+    assert!(told(&lie).contains("log root"), "{}", told(&lie));
+}
+
+#[tokio::test]
+async fn the_commands_export_and_verify_a_day() {
+    let street = past().await;
+    config(&street);
+    let folder = street.folder.path();
+    let run = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_controller"))
+            .args(arguments)
+            .current_dir(folder)
+            .output()
+            .expect("started");
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).expect("text");
+        (output.status.success(), text)
+    };
+    let from = slot(0).to_string();
+    let to = slot(SLOTS).to_string();
+    let export = ["export", "--config", "controller.toml", "--from", &from, "--to", &to];
+    let (done, text) = run(&[&export[..], &["--out", "day.jsonl"]].concat());
+    assert!(done, "{text}");
+    let (done, text) = run(&[&export[..], &["--out", "day.jsonl"]].concat());
+    assert!(!done && text.contains("day.jsonl"), "nothing is overwritten: {text}");
+    let (done, text) =
+        run(&["export", "--config", "controller.toml", "--from", "0", "--to", "1", "--out", "x"]);
+    assert!(!done && text.contains("not all settled"), "{text}");
+
+    let (verified, text) = run(&["verify", "day.jsonl"]);
+    assert!(verified && text.contains("VERIFIED"), "{text}");
+    let (verified, text) = run(&["verify", "day.jsonl", "--json"]);
+    let report: Value = serde_json::from_str(&text).expect("JSON");
+    assert!(verified && report["verified"] == true);
+
+    let path = folder.join("day.jsonl");
+    let changed = std::fs::read_to_string(&path).expect("written");
+    std::fs::write(&path, changed.replacen("\"amount\":", "\"amount\":1", 1)).expect("written");
+    let (verified, text) = run(&["verify", "day.jsonl"]);
+    assert!(!verified && text.contains("NOT VERIFIED"), "{text}");
+    assert!(text.contains("statement of H0"), "{text}");
 }

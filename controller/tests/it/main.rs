@@ -2,5 +2,6 @@
 
 mod bundle;
 mod desk;
+mod http;
 mod record;
 mod street;
