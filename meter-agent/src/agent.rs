@@ -26,6 +26,9 @@ use crate::poll::{self, Ask, Plan, Report, serve_broker, serve_line};
 
 /// Reports and events that may wait.
 const QUEUE: usize = 64;
+/// Real time between an edge and its reading where market time runs faster than the clock on the
+/// wall: the simulated devices need it to get there themselves.
+const EDGE_DELAY: Duration = Duration::from_millis(40);
 /// How long the meter's registers wait for those of the generators at an edge, real time.
 const SETTLE: Duration = Duration::from_millis(300);
 /// First and longest wait before an edge is read again, real time.
@@ -219,8 +222,9 @@ impl Agent {
             }
             Event::EdgeTimer => {
                 running.edge_timer = None;
-                if let Some(edge) = &mut running.edge {
-                    edge.settled = true;
+                match &mut running.edge {
+                    Some(edge) if edge.begun => edge.settled = true,
+                    _ => running.begin_edge(),
                 }
             }
         }
@@ -265,11 +269,14 @@ impl Agent {
             return Ok(());
         };
         if running.edge.as_ref().is_none_or(|edge| edge.slot != slot) {
-            let lines_open = running.ask(Ask::Edge);
-            running.edge = Some(EdgeReading { slot, lines_open, settled: false, attempts: 0 });
-            running.edge_timer = None;
+            running.edge = Some(EdgeReading::of(slot));
+            let delay = if self.clock.speed() > 1.0 { Some(EDGE_DELAY) } else { None };
+            running.edge_timer = delay.map(|delay| Box::pin(sleep(delay)));
+            if delay.is_none() {
+                running.begin_edge();
+            }
         }
-        let Some(edge) = &mut running.edge else { return Ok(()) };
+        let Some(edge) = running.edge.as_ref().filter(|edge| edge.begun) else { return Ok(()) };
         let registers = self.house.registers_at(slot);
         let complete = edge.lines_open == 0 && self.house.is_complete_at(slot);
         match registers {
@@ -412,11 +419,19 @@ async fn due(timer: &mut Timer) {
 /// An edge that is being read.
 struct EdgeReading {
     slot: Slot,
+    /// The devices have been asked.
+    begun: bool,
     /// Lines that have not answered yet.
     lines_open: usize,
     /// Nobody is waited for any longer.
     settled: bool,
     attempts: u32,
+}
+
+impl EdgeReading {
+    const fn of(slot: Slot) -> Self {
+        Self { slot, begun: false, lines_open: 0, settled: false, attempts: 0 }
+    }
 }
 
 /// The parts that live while the agent runs.
@@ -440,6 +455,14 @@ impl Running {
     /// Asks every line; returns how many took it. A line that is still busy does without.
     fn ask(&self, ask: Ask) -> usize {
         self.lines.iter().filter(|line| line.try_send(ask).is_ok()).count()
+    }
+
+    /// Asks the devices for the registers at the edge.
+    fn begin_edge(&mut self) {
+        let lines_open = self.ask(Ask::Edge);
+        if let Some(edge) = &mut self.edge {
+            (edge.begun, edge.lines_open) = (true, lines_open);
+        }
     }
 
     /// Tries the edge again after a while.

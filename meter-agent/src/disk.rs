@@ -4,6 +4,7 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use protocol::Domain;
 use units::PointId;
@@ -15,6 +16,10 @@ use crate::state_file::{StateError, StateFile};
 
 /// Journal records that are looked at again at a start: a good week.
 const RECOVERED: u64 = 800;
+
+/// An agent that is just ending gets a second to let go of the folder.
+const LOCK_TRIES: u32 = 20;
+const LOCK_WAIT: Duration = Duration::from_millis(50);
 
 /// Why the agent's folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -168,9 +173,12 @@ fn lock(folder: &Path) -> Result<File, DiskError> {
         .truncate(false)
         .open(folder.join("lock"))
         .map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(DiskError::InUse { path: folder.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_WAIT),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
     }
+    Err(DiskError::InUse { path: folder.to_owned() })
 }

@@ -10,6 +10,9 @@ use crate::device::{Absence, Figure, Observed, Quantity, Readout};
 
 /// Widest gap between two messages over which an edge is interpolated, milliseconds.
 const MAX_GAP_MS: i64 = Slot::LENGTH_MS;
+/// A message of a device that speaks when it likes counts as spoken at an edge from this long before
+/// it: a thousandth of a slot, so that it need not be seen which of the two came first.
+const EARLY_MS: i64 = 1_000;
 
 /// What is known of one device.
 #[derive(Debug, Clone)]
@@ -96,7 +99,9 @@ impl Device {
     /// after the edge; one that speaks when it likes has the edge between two messages, and the
     /// register is taken on the straight line between them.
     fn count_at(&self, quantity: Quantity, edge_ms: i64) -> (Observed<Count>, Option<i64>) {
-        let (after, after_ms) = self.count_since(quantity, edge_ms);
+        let early_ms = if self.pushes { EARLY_MS } else { 0 };
+        let (after, after_ms) = self.count_since(quantity, edge_ms - early_ms);
+        let after_ms = after_ms.map(|after_ms| after_ms.max(edge_ms));
         let before = self.trails.get(&quantity).and_then(|trail| trail.before.as_ref());
         let (true, Some(count), Some(after_ms), Some(before)) =
             (self.pushes, after.as_value(), after_ms, before)
@@ -105,7 +110,7 @@ impl Device {
         };
         let (span_ms, part_ms) = (after_ms - before.taken_ms, edge_ms - before.taken_ms);
         let Some(&low) = before.value.as_value() else { return (after, Some(after_ms)) };
-        if span_ms <= 0 || span_ms > MAX_GAP_MS || part_ms < 0 || count.mwh < low {
+        if part_ms < 0 || span_ms <= part_ms || span_ms > MAX_GAP_MS || count.mwh < low {
             return (after, Some(after_ms));
         }
         let rise = i128::from(count.mwh - low) * i128::from(part_ms) / i128::from(span_ms);

@@ -86,19 +86,12 @@ pub struct Knowledge<'a> {
     pub book: &'a Book,
 }
 
-/// The log after a delivery whose log part holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Extended {
-    /// The log with the delivery's header.
-    pub frontier: Frontier,
-}
-
-/// Checks that the delivery belongs to the operator's log and that the log was only appended to.
+/// Checks that the operator signed a log with this header as its last leaf.
 ///
 /// # Errors
 /// The first [`Finding`].
-pub fn log(delivery: &Delivery, known: &Knowledge<'_>) -> Result<Extended, Finding> {
-    let Delivery { statement, position, path, header, log_path, checkpoint } = delivery;
+pub fn authentic(delivery: &Delivery, known: &Knowledge<'_>) -> Result<(), Finding> {
+    let Delivery { statement, header, log_path, checkpoint, .. } = delivery;
     let signed = checkpoint
         .clone()
         .verify_operator(known.domain, known.operator)
@@ -113,13 +106,24 @@ pub fn log(delivery: &Delivery, known: &Knowledge<'_>) -> Result<Extended, Findi
     if !merkle::includes(checkpoint.root, checkpoint.size, header.index, leaf, log_path) {
         return Err(Finding::NotInLog);
     }
+    Ok(())
+}
+
+/// Checks that an authentic delivery continues the log as it is known and that the statement stands
+/// under its header; returns the grown log.
+///
+/// # Errors
+/// The first [`Finding`].
+pub fn follows(delivery: &Delivery, known: &Knowledge<'_>) -> Result<Frontier, Finding> {
+    let Delivery { statement, position, path, header, .. } = delivery;
+    let leaf = merkle::leaf(known.domain.digest(header));
     let frontier = extend(delivery, known.witness, leaf)?;
     let leaf = merkle::leaf(known.domain.digest(statement));
     let count = u64::from(header.statements);
     if !merkle::includes(header.statements_root, count, *position, leaf, path) {
         return Err(Finding::NotUnderHeader { statements: header.statements });
     }
-    Ok(Extended { frontier })
+    Ok(frontier)
 }
 
 /// Appends the header to the log as it is known; the first log ever seen is believed.

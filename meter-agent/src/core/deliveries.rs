@@ -21,6 +21,11 @@ impl Core {
             }
         };
         let digest = self.settings.domain.digest(&delivery.statement);
+        // Only what the operator signed may make the household ask, doubt or forget.
+        if let Err(finding) = audit::authentic(&delivery, &self.knowledge()) {
+            self.reject(now_ms, &delivery, digest, &finding.to_string(), effects);
+            return;
+        }
         match self.witness.place(&delivery, digest) {
             Place::Repeated | Place::Forgotten => {}
             Place::SecondStory => {
@@ -28,32 +33,43 @@ impl Core {
                 self.reject(now_ms, &delivery, digest, &reason, effects);
             }
             Place::Ahead => self.ahead(now_ms, &delivery, digest, effects),
-            Place::Next => self.judge(now_ms, &delivery, digest, effects),
+            Place::Next => self.judge(now_ms, &delivery, digest, None, effects),
         }
     }
 
-    fn judge(&mut self, now_ms: i64, delivery: &Delivery, digest: B256, effects: &mut Vec<Effect>) {
-        let knowledge = Knowledge {
+    const fn knowledge(&self) -> Knowledge<'_> {
+        Knowledge {
             domain: &self.settings.domain,
             operator: self.settings.operator,
             point: &self.settings.point,
             witness: &self.witness,
             edges: &self.edges,
             book: &self.book,
-        };
-        let extended = match audit::log(delivery, &knowledge) {
-            Ok(extended) => extended,
+        }
+    }
+
+    /// Judges the next entry of the log; with a `doubt` it is not accepted even if all else holds.
+    fn judge(
+        &mut self,
+        now_ms: i64,
+        delivery: &Delivery,
+        digest: B256,
+        doubt: Option<Finding>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let frontier = match audit::follows(delivery, &self.knowledge()) {
+            Ok(frontier) => frontier,
             Err(finding) => {
                 self.reject(now_ms, delivery, digest, &finding.to_string(), effects);
                 return;
             }
         };
-        let bill = audit::bill(delivery, &knowledge);
-        self.witness.advance(delivery, extended.frontier, digest);
+        let bill = audit::bill(delivery, &self.knowledge());
+        self.witness.advance(delivery, frontier, digest);
         let header = &delivery.header;
         self.book.learn_terms(header.slot, header.retail, header.feed_in);
         self.caught_up(delivery.statement.slot, effects);
-        match bill {
+        match bill.and_then(|()| doubt.map_or(Ok(()), Err)) {
             Ok(()) => self.accept(now_ms, delivery, digest, effects),
             Err(finding) => self.reject(now_ms, delivery, digest, &finding.to_string(), effects),
         }
@@ -138,13 +154,12 @@ impl Core {
     fn ahead(&mut self, now_ms: i64, delivery: &Delivery, digest: B256, effects: &mut Vec<Effect>) {
         let Some(after) = self.witness.last_slot else { return };
         match self.asked {
-            Some((slot, times)) if slot == after && times >= MAX_ASKS => {
+            Some((slot, times)) if slot == after && times > MAX_ASKS => {
                 let (from, to) = (self.witness.frontier.size(), delivery.header.index);
-                let reason = Finding::Withheld { from, to }.to_string();
                 self.asked = None;
                 self.witness.skip();
-                self.reject(now_ms, delivery, digest, &reason, effects);
-                self.judge(now_ms, delivery, digest, effects);
+                let doubt = Some(Finding::Withheld { from, to });
+                self.judge(now_ms, delivery, digest, doubt, effects);
             }
             Some((slot, _)) if slot == after => {}
             _ => {
@@ -172,10 +187,13 @@ impl Core {
     /// Asks for the statements after the last one seen, a bounded number of times.
     pub(super) fn ask_again(&mut self, now_ms: i64, effects: &mut Vec<Effect>) {
         let Some((after_slot, times)) = self.asked else { return };
-        if times >= MAX_ASKS || !self.is_connected() {
+        if times > MAX_ASKS || !self.is_connected() {
             return;
         }
         self.asked = Some((after_slot, times + 1));
+        if times == MAX_ASKS {
+            return;
+        }
         effects.push(Effect::Publish(Up::Ask, self.ask(now_ms, after_slot)));
         effects.push(Effect::AwaitAnswer);
     }

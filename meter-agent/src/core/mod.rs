@@ -160,6 +160,8 @@ pub struct Status {
     pub released_seq: u64,
     /// Orders placed since the start.
     pub orders: u64,
+    /// Newest offered slot for which an order was considered; a forecast of nothing makes none.
+    pub considered_slot: Option<i64>,
     /// Slot of the newest order.
     pub ordered_slot: Option<i64>,
     /// Statements that held since the start.

@@ -25,6 +25,8 @@ impl Core {
                 Some((offer.slot, wish))
             })
             .collect();
+        let considered = self.book.open_offers(now_ms).map(|offer| offer.slot).max();
+        self.status.considered_slot = self.status.considered_slot.max(considered);
         for (slot, wish) in wishes {
             // Market time keeps the numbers growing even when the state file was lost.
             self.order_seq = (self.order_seq + 1).max(now_ms.unsigned_abs());

@@ -1,0 +1,353 @@
+//! Bills are believed when everything holds, and only then.
+
+use meter_agent::core::Input;
+use protocol::{B256, Delivery, Header, Statement, U256, merkle};
+use units::Slot;
+
+use crate::support::operator::{Operator, RETAIL};
+use crate::support::world::{FIRST, World};
+
+#[test]
+fn honest_bills_of_all_kinds_hold() {
+    let mut world = World::new();
+    let orders = world.honest_run(12);
+    assert!(orders.len() >= 9, "trades: {}", orders.len());
+    let audits = world.audits();
+    let wrong: Vec<_> = audits.iter().filter(|audit| !audit.verified).collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+    assert_eq!(audits.len(), 12);
+    let status = world.core.status();
+    assert_eq!((status.verified, status.failed), (12, 0));
+    assert_eq!(status.verified_slot, Some(FIRST.offset(11).number()));
+    assert!(world.evidence.is_empty());
+}
+
+#[test]
+fn a_missed_edge_is_billed_late_and_a_second_time_it_is_not_accepted() {
+    let mut world = World::new();
+    world.honest_run(3);
+    // Two edges are missed; nothing is measured for their slots, and the third bridges them.
+    for i in 3..5 {
+        let slot = FIRST.offset(i);
+        world.now_ms = slot.end_ms() + 400_000;
+        world.step(Input::Tick);
+        let round = world.operator.settle(slot, world.now_ms, None);
+        assert!(!round.delivery.statement.measured);
+        world.hear_delivery(&round.delivery);
+    }
+    world.edge(FIRST.offset(5), 700, 0);
+    assert_eq!(world.readings().last().map(|r| r.quality.clone()), Some("bridged".into()));
+    world.receive();
+    let round = world.operator.settle(FIRST.offset(5), world.now_ms, None);
+    assert_eq!(round.delivery.statement.late[0].slots, 3);
+    world.hear_delivery(&round.delivery);
+    assert_eq!(world.core.status().failed, 0, "{:?}", world.core.status().last_finding);
+
+    // The same energy once more is found out.
+    let late = round.delivery.statement.late.clone();
+    world.edge(FIRST.offset(6), 10, 0);
+    world.receive();
+    let again = world.operator.settle_with(FIRST.offset(6), world.now_ms, None, |statement, _| {
+        statement.amount += 700 * RETAIL;
+        statement.late = late;
+    });
+    world.hear_delivery(&again.delivery);
+    assert_finding(&world, "was billed up to slot");
+}
+
+#[test]
+fn an_edge_that_the_operator_signed_for_cannot_be_called_missing() {
+    let mut world = World::new();
+    world.honest_run(2);
+    let slot = FIRST.offset(2);
+    world.edge(slot, 50, 0);
+    let before = world.operator.fork();
+    world.receive();
+    world.operator = before;
+    let round = world.operator.settle(slot, world.now_ms + 900_000, None);
+    assert!(!round.delivery.statement.measured);
+    world.hear_delivery(&round.delivery);
+    assert_finding(&world, "had signed for both edges");
+}
+
+/// A lie of the operator: it signs a log in which something is wrong.
+type Lie = fn(&mut Statement, &mut Header);
+
+#[test]
+fn every_lie_in_a_statement_or_header_is_found() {
+    let lies: &[(&str, Lie, &str)] = &[
+        ("someone else's", |s, _| s.point = "C002".into(), "point of the statement"),
+        ("other slot", |s, _| s.slot += 1, "slot of the statement"),
+        ("not measured", |s, _| s.measured = false, "import of a slot without meter"),
+        ("more import", |s, _| s.import_wh += 1, "import, Wh,"),
+        ("less export", |s, _| s.export_wh -= 1, "export, Wh,"),
+        ("bought more", |s, _| s.bought_wh += 1, "filled with"),
+        ("sold as well", |s, _| s.sold_wh = 1, "bought and"),
+        ("other price", |s, _| s.price[0] += 10, "price is"),
+        ("no price", |s, _| s.price.clear(), "price is"),
+        ("import deviation", |s, _| s.import_deviation_wh += 1, "import deviation"),
+        ("export deviation", |s, _| s.export_deviation_wh -= 1, "export deviation"),
+        ("smaller share", |s, _| s.import_local_wh = -1, "bill:"),
+        ("smaller share out", |s, _| s.export_local_wh = 1_000, "bill:"),
+        ("amount", |s, _| s.amount += 1, "amount is"),
+        ("more reward than export", |s, _| s.reward_wh = s.export_wh + 1, "rewards:"),
+        ("negative reward", |s, _| s.reward_wh = -1, "rewards:"),
+        ("reward beyond all", |s, _| s.reward_total = U256::MAX, "rewards:"),
+        ("invented late energy", invent_late, "billed up to"),
+        ("header of another slot", |_, h| h.slot += 1, "slot of the statement"),
+        ("index", |_, h| h.index += 1, "size of the log"),
+        ("other history", |_, h| h.previous_root = B256::repeat_byte(1), "rewritten"),
+        ("other orders", |_, h| h.orders_root = B256::ZERO, "orders root"),
+        ("other statements", |_, h| h.statements_root = B256::repeat_byte(2), "not among"),
+        ("fewer statements", |_, h| h.statements = 1, "not among"),
+        ("retail", |_, h| h.retail += 10, "retail price"),
+        ("feed-in", |_, h| h.feed_in -= 10, "feed-in price"),
+        ("header price", |_, h| h.price[0] += 10, "clearing price"),
+        ("scheduled", |_, h| h.scheduled_wh += 1, "scheduled energy"),
+        ("short", |_, h| h.short_wh += 40, "bill:"),
+        ("long", |_, h| h.long_wh += 40, "bill:"),
+        ("matched", |_, h| h.matched_wh += 1, "bill:"),
+        ("money", |_, h| h.totals.debit += 1, "money into and out"),
+        ("import sum", |_, h| h.totals.import_wh += 1, "import and its sources"),
+        ("export sum", |_, h| h.totals.export_wh += 1, "export and its uses"),
+        ("local", |_, h| h.totals.local_wh += 1, "import and its sources"),
+        ("grid import", |_, h| h.totals.grid_import_wh += 1, "import and its sources"),
+        ("grid export", |_, h| h.totals.grid_export_wh += 1, "export and its uses"),
+        ("rewards of all", |_, h| h.totals.reward_wh = h.totals.local_wh + 1, "rewards:"),
+    ];
+    for (name, lie, finding) in lies {
+        let mut world = World::new();
+        let orders = world.honest_run(4);
+        let slot = FIRST.offset(4);
+        let order = orders.get(&slot.number()).expect("an order to lie about");
+        world.edge(slot, 130, 3);
+        world.receive();
+        let honest = world.operator.fork().settle(slot, world.now_ms, Some(order));
+        assert!(honest.delivery.statement.bought_wh > 0, "the lies are about a trade");
+        world.hear_round(&honest);
+        let round = world.operator.settle_with(slot, world.now_ms, Some(order), lie);
+        world.hear_delivery(&round.delivery);
+        assert_finding_of(&world, name, finding);
+        assert_eq!(world.core.status().verified, 4, "{name}");
+    }
+}
+
+fn invent_late(statement: &mut Statement, _: &mut Header) {
+    statement.late.push(protocol::LateLine {
+        slot: statement.slot - 1,
+        slots: 1,
+        import_wh: 100,
+        export_wh: 0,
+        retail: RETAIL,
+        feed_in: 0,
+    });
+    statement.amount += 100 * RETAIL;
+}
+
+#[test]
+fn whatever_is_changed_on_the_way_is_found() {
+    type Change = fn(&mut Delivery);
+    let changes: &[(&str, Change, &str)] = &[
+        ("statement", |d| d.statement.amount -= 1, "not among"),
+        ("salt", |d| d.statement.salt = B256::ZERO, "not among"),
+        ("position", |d| d.position = 1, "not among"),
+        ("path", |d| d.path[0] = B256::ZERO, "not among"),
+        ("path cut", |d| d.path.clear(), "not among"),
+        ("header", |d| d.header.time_ms += 1, "not the last leaf"),
+        ("log path", |d| d.log_path.push(B256::ZERO), "not the last leaf"),
+        ("checkpoint", |d| d.checkpoint.body.root = B256::ZERO, "not signed by the operator"),
+        ("size", |d| d.checkpoint.body.size += 1, "not signed by the operator"),
+        ("another operator", resign, "not signed by the operator"),
+    ];
+    for (name, change, finding) in changes {
+        let mut world = World::new();
+        world.honest_run(3);
+        let slot = FIRST.offset(3);
+        world.edge(slot, 130, 3);
+        world.receive();
+        let round = world.operator.settle(slot, world.now_ms, None);
+        let mut changed = round.delivery.clone();
+        change(&mut changed);
+        world.hear_delivery(&changed);
+        assert_finding_of(&world, name, finding);
+        // The true one still counts afterwards, and only once.
+        world.hear_delivery(&round.delivery);
+        world.hear_delivery(&round.delivery);
+        assert_eq!(world.core.status().verified, 4, "{name}");
+        assert_eq!(world.audits().len(), 5, "{name}");
+    }
+}
+
+fn resign(delivery: &mut Delivery) {
+    let other = Operator::new(99);
+    delivery.checkpoint = other.sign(delivery.checkpoint.body.clone());
+}
+
+#[test]
+fn a_second_story_about_a_settled_slot_is_evidence() {
+    let mut world = World::new();
+    world.honest_run(3);
+    let slot = FIRST.offset(3);
+    world.edge(slot, 130, 3);
+    world.receive();
+    let mut fork = world.operator.fork();
+    let round = world.operator.settle(slot, world.now_ms, None);
+    world.hear_delivery(&round.delivery);
+    let other =
+        fork.settle_with(slot, world.now_ms, None, |statement, _| statement.salt = B256::ZERO);
+    world.hear_delivery(&other.delivery);
+    assert_finding(&world, "second, different statement");
+
+    // The fork goes on: its next entry does not follow the history that was seen.
+    world.operator = fork;
+    world.edge(slot.next(), 10, 0);
+    world.receive();
+    let round = world.operator.settle(slot.next(), world.now_ms, None);
+    world.hear_delivery(&round.delivery);
+    assert_finding(&world, "rewritten");
+}
+
+#[test]
+fn a_gap_is_asked_for_and_filled_in_order() {
+    let mut world = World::new();
+    world.honest_run(3);
+    let mut kept = Vec::new();
+    for i in 3..8 {
+        world.edge(FIRST.offset(i), 20, 1);
+        world.receive();
+        let round = world.operator.settle(FIRST.offset(i), world.now_ms, None);
+        world.hear_round(&round);
+        kept.push(round.delivery);
+    }
+    let asked_before = world.asks().len();
+    world.hear_delivery(&kept[4]);
+    let asks = world.asks();
+    assert_eq!(asks.len(), asked_before + 1);
+    assert_eq!(asks.last().map(|ask| ask.after_slot), Some(FIRST.offset(2).number()));
+    assert!(world.awaits);
+    world.hear_delivery(&kept[4]);
+    assert_eq!(world.asks().len(), asked_before + 1, "not asked twice at once");
+    for delivery in &kept {
+        world.hear_delivery(delivery);
+    }
+    assert_eq!((world.core.status().verified, world.core.status().failed), (8, 0));
+    assert!(!world.awaits);
+}
+
+#[test]
+fn a_gap_that_is_never_filled_is_a_finding_and_life_goes_on() {
+    let mut world = World::new();
+    world.honest_run(3);
+    world.edge(FIRST.offset(3), 20, 1);
+    world.receive();
+    world.operator.settle(FIRST.offset(3), world.now_ms, None);
+    world.edge(FIRST.offset(4), 20, 1);
+    world.receive();
+    let round = world.operator.settle(FIRST.offset(4), world.now_ms, None);
+    for _ in 0..3 {
+        world.hear_delivery(&round.delivery);
+        assert_eq!(world.core.status().failed, 0);
+        world.step(Input::Overdue);
+    }
+    world.hear_delivery(&round.delivery);
+    assert_finding(&world, "was not shown");
+    assert_eq!(world.core.status().verified, 3, "a bill behind a hidden part does not count");
+    world.edge(FIRST.offset(5), 20, 1);
+    world.receive();
+    let round = world.operator.settle(FIRST.offset(5), world.now_ms, None);
+    world.hear_delivery(&round.delivery);
+    assert_eq!((world.core.status().verified, world.core.status().failed), (4, 1));
+}
+
+#[test]
+fn a_household_may_join_an_old_log() {
+    let mut world = World::new();
+    let mut old = Operator::new(1);
+    for i in 0..5 {
+        old.settle(Slot::new(1_000 + i), 0, None);
+    }
+    world.operator = old;
+    world.honest_run(4);
+    assert_eq!((world.core.status().verified, world.core.status().failed), (4, 0));
+}
+
+#[test]
+fn bills_are_checked_across_a_restart() {
+    let mut world = World::new();
+    let orders = world.honest_run(5);
+    let slot = FIRST.offset(5);
+    world.restart();
+    world.step(Input::Connected);
+    assert_eq!(world.asks().last().map(|ask| ask.after_slot), Some(FIRST.offset(4).number()));
+    let order = orders.get(&slot.number()).expect("placed before the restart");
+    world.honest_slot(slot, 130, 2, Some(order));
+    let status = world.core.status();
+    assert_eq!((status.verified, status.failed), (1, 0), "{:?}", status.last_finding);
+    // An invented trade in a slot without an order is found although the agent was restarted.
+    for i in 6..9 {
+        let slot = FIRST.offset(i);
+        world.edge(slot, 100, 0);
+        world.receive();
+        let order = world.orders().into_iter().find(|order| order.slot == slot.number());
+        assert_eq!(order.is_none(), i == 8);
+        let lie = |statement: &mut Statement, _: &mut Header| {
+            if i == 8 {
+                statement.sold_wh = 50;
+            }
+        };
+        let round = world.operator.settle_with(slot, world.now_ms, order.as_ref(), lie);
+        world.hear_round(&round);
+        world.hear_delivery(&round.delivery);
+        assert_eq!(world.core.status().failed, u64::from(i == 8));
+    }
+    assert_finding(&world, "nothing was ordered");
+}
+
+#[test]
+fn malformed_statements_are_refused_and_harm_nothing() {
+    let mut world = World::new();
+    world.honest_run(2);
+    world.edge(FIRST.offset(2), 1, 1);
+    world.receive();
+    let round = world.operator.settle(FIRST.offset(2), world.now_ms, None);
+    let mut far = round.delivery.clone();
+    far.header.slot = i64::MIN;
+    let refused = world.core.status().refused;
+    let garbage: [Vec<u8>; 4] = [
+        b"{}".to_vec(),
+        vec![b'x'; 20_000],
+        vec![0xff, 0xfe],
+        serde_json::to_vec(&far).expect("plain data"),
+    ];
+    for payload in garbage {
+        world.hear(protocol::Down::Statement, payload);
+    }
+    assert_eq!(world.core.status().refused, refused + 4);
+    world.hear_delivery(&round.delivery);
+    assert_eq!((world.core.status().verified, world.core.status().failed), (3, 0));
+}
+
+#[test]
+fn the_log_path_of_the_last_leaf_is_the_frontier_before_it() {
+    let mut log = merkle::Frontier::default();
+    for i in 0..9_u8 {
+        let before = log.clone();
+        let path = log.append(merkle::leaf(B256::repeat_byte(i)));
+        assert_eq!(merkle::Frontier::before_last(u64::from(i), &path), Some(before));
+    }
+}
+
+fn assert_finding(world: &World, expected: &str) {
+    assert_finding_of(world, "", expected);
+}
+
+/// The newest verdict is a failed audit for this reason, with evidence.
+fn assert_finding_of(world: &World, name: &str, expected: &str) {
+    let audits = world.audits();
+    let audit = audits.last().expect("an audit");
+    assert!(!audit.verified, "{name}: not found");
+    assert!(audit.reason.contains(expected), "{name}: {:?} lacks {expected:?}", audit.reason);
+    let evidence = world.evidence.last().expect("evidence");
+    assert_eq!(evidence.reason, audit.reason, "{name}");
+    assert!(world.core.status().failed > 0);
+}

@@ -1,0 +1,121 @@
+//! The program as a person uses it.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::support::device::{Device, meter_203, sunspec};
+
+fn program(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_meter-agent"))
+        .args(arguments)
+        .env("RUST_LOG", "warn")
+        .output()
+        .expect("the program starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("plain")
+}
+
+#[test]
+fn init_writes_a_configuration_that_check_accepts_and_overwrites_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("home");
+    let output = program(&[
+        "init",
+        "--dir",
+        path(&dir),
+        "--community",
+        "my-street",
+        "--point",
+        "P7",
+        "--broker",
+        "mqtt://192.0.2.1:1883",
+        "--json",
+    ]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let key = answer["public_key"].as_str().expect("a key").to_owned();
+    assert_eq!(key.len(), 64);
+    let config = dir.join("agent.toml");
+    let written = std::fs::read_to_string(&config).expect("there");
+    assert!(written.contains("community = \"my-street\"") && written.contains("point = \"P7\""));
+    assert!(written.contains("url = \"mqtt://192.0.2.1:1883\""));
+
+    let output = program(&["check", "--config", path(&config)]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains(&key));
+
+    let again = program(&["init", "--dir", path(&dir)]);
+    assert_eq!(again.status.code(), Some(3));
+    assert!(text(&again.stderr).contains("nothing was overwritten"));
+    assert_eq!(std::fs::read_to_string(&config).expect("there"), written);
+}
+
+#[test]
+fn keygen_prints_the_public_key_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("k");
+    let output = program(&["keygen", "--out", path(&file), "--json"]);
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let key = meter_agent::key_file::load(&file).expect("a key");
+    assert_eq!(answer["public_key"], key.public_hex());
+    let again = program(&["keygen", "--out", path(&file)]);
+    assert_eq!(again.status.code(), Some(3));
+    assert!(text(&again.stderr).contains("never overwritten"));
+}
+
+#[test]
+fn mistakes_have_their_exit_codes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("agent.toml");
+    assert_eq!(program(&["fly"]).status.code(), Some(2));
+    for command in [&["check"][..], &["run"], &["check", "--live"]] {
+        let output = program(&[command, &["--config", path(&file)]].concat());
+        assert_eq!(output.status.code(), Some(3), "{command:?}: {}", text(&output.stderr));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_live_check_shows_what_the_devices_say() {
+    let device = Device::start().await;
+    device.put(2, 3, 40_000, &sunspec(&[(1, &[0; 66]), (203, &meter_203(1_234_567, 89, -321))]));
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("home");
+    assert!(program(&["init", "--dir", path(&dir)]).status.success());
+    let file = dir.join("agent.toml");
+    let config = std::fs::read_to_string(&file).expect("there");
+    let config = config.replace("127.0.0.1:5020", &device.host());
+    std::fs::write(&file, config).expect("written");
+    let arguments = ["check", "--live", "--config", path(&file)].map(str::to_owned);
+
+    // The meter answers, the inverter's unit does not exist: the table shows both, the code says no.
+    let run = move |extra: Option<&'static str>| {
+        let arguments = arguments.clone();
+        tokio::task::spawn_blocking(move || {
+            let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            arguments.extend(extra);
+            program(&arguments)
+        })
+    };
+    let output = run(None).await.expect("ran");
+    let table = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(4), "{table}{}", text(&output.stderr));
+    assert!(table.contains("1234.567000 kWh") && table.contains("-321.000 W"), "{table}");
+    assert!(table.contains("cannot be used: unit 1: no SunSpec marker"), "{table}");
+
+    let inverter =
+        crate::support::device::model(50, &[(14, 500), (15, 0), (24, 0), (25, 9), (26, 0)]);
+    device.put(1, 3, 40_000, &sunspec(&[(103, &inverter)]));
+    let output = run(Some("--json")).await.expect("ran");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(answer["devices"][1]["role"], "pv");
+    assert_eq!(answer["devices"][1]["problems"], serde_json::json!([]));
+}

@@ -1,0 +1,145 @@
+//! Configurations: the example works, and mistakes are named.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use clock::Clock;
+use meter_agent::config::Role;
+use meter_agent::{Agent, AgentError, Config, DiskError, key_file};
+
+const EXAMPLE: &str = include_str!("../../example.toml");
+
+fn load(text: &str) -> Result<Config, meter_agent::ConfigError> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("agent.toml");
+    std::fs::write(&file, text).expect("written");
+    Config::load(&file)
+}
+
+#[test]
+fn the_example_is_a_configuration() {
+    let config = load(EXAMPLE).expect("the example is right");
+    assert_eq!(config.point.as_str(), "C001");
+    assert_eq!(config.devices[0].role, Role::Meter);
+    assert!(config.data_dir.is_absolute() && config.data_dir.ends_with("data"));
+    assert_eq!(config.key_file(), config.data_dir.join("household.key"));
+    assert_eq!(config.strategy().buy_share_ppm, 900_000);
+}
+
+#[test]
+fn what_the_example_says_in_comments_works_too() {
+    let mut text = String::new();
+    for line in EXAMPLE.lines() {
+        let is_setting = line.strip_prefix("# ").filter(|rest| {
+            [
+                "edge_grace_s",
+                "clock_status",
+                "file =",
+                "username",
+                "password_file",
+                "timeout_ms",
+                "positive_means",
+                "[clock]",
+                "anchor_",
+                "speed",
+            ]
+            .iter()
+            .any(|key| rest.starts_with(key))
+        });
+        text.push_str(is_setting.unwrap_or(line));
+        text.push('\n');
+    }
+    let config = load(&text).expect("right");
+    assert_eq!(config.edge_grace_s, Some(60));
+    assert!(config.clock.is_some());
+    assert_eq!(config.mqtt.username.as_deref(), Some("C001"));
+}
+
+#[test]
+fn a_configuration_survives_being_written() {
+    let config = Config::parse(EXAMPLE, "example").expect("right");
+    assert_eq!(Config::parse(&config.to_toml(), "copy").expect("right"), config);
+}
+
+#[test]
+fn mistakes_are_named() {
+    for (find, put, expected) in [
+        ("point = \"C001\"", "point = \"C 001\"", "metering point id"),
+        ("operator = \"0x19", "operator = \"0x", "operator"),
+        ("epoch = 1", "epoch = 0", "epoch: 0 is not between 1"),
+        ("epoch = 1", "colour = 1", "unknown field `colour`"),
+        ("poll_interval_ms = 1000", "poll_interval_ms = 5", "poll_interval_ms: 5"),
+        ("connection_w = 43500", "connection_w = -1", "connection_w"),
+        ("buy_share = 0.9", "buy_share = 1.2", "bid.buy_share: 1.2 is not between 0 and 1"),
+        ("buy_share = 0.9", "buy_share = nan", "bid.buy_share"),
+        ("forecast = \"persistence\"", "forecast = \"oracle\"", "unknown variant `oracle`"),
+        ("mqtt://127.0.0.1:1883", "http://127.0.0.1", "mqtt.url"),
+        ("mqtt://127.0.0.1:1883", "mqtts://127.0.0.1:8883", "TLS is not supported"),
+        (
+            "name = \"grid\"\nrole = \"meter\"",
+            "name = \"grid\"\nrole = \"pv\"",
+            "0 devices have role",
+        ),
+        ("role = \"pv\"", "role = \"meter\"", "2 devices have role"),
+        ("name = \"roof\"", "name = \"grid\"", "the name is there twice"),
+        ("name = \"roof\"", "name = \"the roof\"", "letters, digits"),
+        (
+            "sunspec-meter-203\"\nhost",
+            "sunspec-meter-999\"\nhost",
+            "no device map \"sunspec-meter-999\"",
+        ),
+        ("host = \"127.0.0.1:5020\"\nunit = 2", "host = \"127.0.0.1\"\nunit = 2", "address:port"),
+        ("unit = 2", "", "needs host"),
+        ("unit = 2", "unit = 300", "unit"),
+        ("unit = 2", "unit = 2\nmqtt = { topic = \"x\" }", "is for Modbus"),
+        ("unit = 2", "unit = 2\npositive_means = \"charge\"", "positive_means"),
+        ("unit = 1", "unit = 1\nno_export = true", "no_export belongs to the meter"),
+        ("map = \"sunspec-meter-203\"", "map = \"tasmota\"", "needs mqtt"),
+    ] {
+        assert!(EXAMPLE.contains(find), "{find}");
+        let error = load(&EXAMPLE.replacen(find, put, 1)).expect_err(put).to_string();
+        assert!(error.contains(expected), "{put:?}: {error}");
+    }
+    let missing = Config::load(Path::new("/nowhere/agent.toml")).expect_err("missing").to_string();
+    assert!(missing.contains("/nowhere/agent.toml"), "{missing}");
+}
+
+#[test]
+fn keys_are_kept_to_their_owner() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("household.key");
+    let missing = key_file::load(&file).expect_err("missing").to_string();
+    assert!(missing.contains("meter-agent keygen --out"), "{missing}");
+    let key = key_file::create(&file).expect("made");
+    assert_eq!(key_file::load(&file).expect("read").public_hex(), key.public_hex());
+    assert_eq!(std::fs::metadata(&file).expect("there").permissions().mode() & 0o777, 0o600);
+    assert!(key_file::create(&file).expect_err("there").to_string().contains("never overwritten"));
+
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).expect("set");
+    let open = key_file::load(&file).expect_err("open").to_string();
+    assert!(
+        open.contains("0640") && open.contains(&format!("chmod 600 {}", file.display())),
+        "{open}"
+    );
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("set");
+    std::fs::write(&file, "not a key").expect("written");
+    assert!(key_file::load(&file).expect_err("garbage").to_string().contains("64 hexadecimal"));
+}
+
+#[tokio::test]
+async fn two_agents_never_share_a_folder_and_a_lost_journal_is_noticed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = Config::parse(EXAMPLE, "example").expect("right");
+    config.data_dir = folder.path().to_owned();
+    key_file::create(&config.key_file()).expect("made");
+    let agent = Agent::open(&config, Clock::system()).expect("opens");
+    let second = Agent::open(&config, Clock::system()).err().expect("refused");
+    assert!(matches!(second, AgentError::Disk(DiskError::InUse { .. })), "{second}");
+    drop(agent);
+    drop(Agent::open(&config, Clock::system()).expect("free again"));
+
+    let state = folder.path().join("state.json");
+    std::fs::write(&state, "{").expect("written");
+    let damaged = Agent::open(&config, Clock::system()).err().expect("refused").to_string();
+    assert!(damaged.contains("state.json") && damaged.contains("Move it away"), "{damaged}");
+}

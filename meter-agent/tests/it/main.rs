@@ -1,0 +1,11 @@
+//! Tests against real sockets, a real broker and an operator in miniature.
+
+mod agent;
+mod bills;
+mod cli;
+mod configuration;
+mod delivery;
+mod journal;
+mod maps;
+mod modbus;
+mod support;

@@ -1,0 +1,7 @@
+//! What the tests share.
+
+pub mod broker;
+pub mod desk;
+pub mod device;
+pub mod operator;
+pub mod world;

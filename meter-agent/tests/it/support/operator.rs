@@ -1,0 +1,337 @@
+//! An operator in miniature: signs offers, receipts and statements for one household and an
+//! invisible neighbour, and can be told to lie.
+
+use std::collections::BTreeMap;
+
+use market::{Book, Flow, Late, Limits, Metered, Settlement, Terms, clear, propose, settle};
+use protocol::merkle::{self, Frontier};
+use protocol::{
+    Address, B256, Checkpoint, Clearing, Delivery, Domain, Fill, Header, LateLine, Offer,
+    OperatorKey, Order, Reading, Receipt, Side, Signed, Statement, Totals, U256, Verdict,
+};
+use units::{CommunityId, Energy, PointId, Price, Slot};
+
+pub const RETAIL: i64 = 288_000;
+pub const FEED_IN: i64 = 123_100;
+
+pub fn domain() -> Domain {
+    Domain::new(CommunityId::new("test-street").expect("valid"))
+}
+
+pub fn point() -> PointId {
+    PointId::new("C001").expect("valid")
+}
+
+fn neighbour() -> PointId {
+    PointId::new("N001").expect("valid")
+}
+
+fn terms() -> Terms {
+    Terms::new(Price::from_nano_per_wh(RETAIL), Price::from_nano_per_wh(FEED_IN)).expect("valid")
+}
+
+/// What was settled for a slot.
+pub struct Round {
+    pub clearing: Clearing,
+    pub fill: Option<Fill>,
+    pub delivery: Delivery,
+}
+
+#[derive(Clone)]
+pub struct Operator {
+    secret: [u8; 32],
+    pub domain: Domain,
+    log: Frontier,
+    /// Registers by slot, as received.
+    edges: BTreeMap<i64, (i64, i64)>,
+    settled: Option<i64>,
+    rewards: U256,
+}
+
+impl Operator {
+    pub fn new(seed: u8) -> Self {
+        Self {
+            secret: [seed; 32],
+            domain: domain(),
+            log: Frontier::default(),
+            edges: BTreeMap::new(),
+            settled: None,
+            rewards: U256::ZERO,
+        }
+    }
+
+    /// The same operator in another community.
+    pub fn in_community(name: &str, seed: u8) -> Self {
+        let community = CommunityId::new(name).expect("valid");
+        Self { domain: Domain::new(community), ..Self::new(seed) }
+    }
+
+    fn key(&self) -> OperatorKey {
+        OperatorKey::from_bytes(&self.secret).expect("a key")
+    }
+
+    pub fn address(&self) -> Address {
+        self.key().address()
+    }
+
+    pub fn sign<T: protocol::Message>(&self, body: T) -> Signed<T> {
+        Signed::by_operator(body, &self.domain, &self.key())
+    }
+
+    pub fn offer(&self, slot: Slot, now_ms: i64) -> Offer {
+        Offer {
+            slot: slot.number(),
+            gate_ms: slot.start_ms() - 120_000,
+            retail: RETAIL,
+            feed_in: FEED_IN,
+            time_ms: now_ms,
+        }
+    }
+
+    pub fn verdict(&self, order: &Order, accepted: bool, now_ms: i64) -> Verdict {
+        Verdict {
+            point: order.point.clone(),
+            slot: order.slot,
+            seq: order.seq,
+            order: self.domain.digest(order),
+            accepted,
+            reason: if accepted { String::new() } else { "too late".into() },
+            time_ms: now_ms,
+        }
+    }
+
+    /// Takes a reading as it is.
+    pub fn store(&mut self, reading: &Reading) {
+        let wh = |wh: u64| i64::try_from(wh).expect("small");
+        self.edges.insert(reading.slot, (wh(reading.import_wh), wh(reading.export_wh)));
+    }
+
+    pub fn receipt(&self, reading: &Reading, now_ms: i64) -> Receipt {
+        Receipt {
+            point: reading.point.clone(),
+            epoch: reading.epoch,
+            seq: reading.seq,
+            head: self.domain.digest(reading),
+            time_ms: now_ms,
+        }
+    }
+
+    /// Settles a slot honestly.
+    pub fn settle(&mut self, slot: Slot, now_ms: i64, order: Option<&Order>) -> Round {
+        self.settle_with(slot, now_ms, order, |_, _| {})
+    }
+
+    /// Settles a slot; `lie` changes statement and header before they are hashed and signed.
+    pub fn settle_with(
+        &mut self,
+        slot: Slot,
+        now_ms: i64,
+        order: Option<&Order>,
+        lie: impl FnOnce(&mut Statement, &mut Header),
+    ) -> Round {
+        let clearing = self.clear(slot, order);
+        let (flow, late) = self.meter(slot);
+        let own_fill = clearing.fills.iter().find(|fill| fill.point == point());
+        let bought = |side| {
+            let fills = clearing.fills.iter().filter(|f| f.point == neighbour() && f.side == side);
+            fills.map(|fill| fill.energy).sum::<Energy>()
+        };
+        // The neighbour always misses its schedule a little, so that there is something to net.
+        let neighbour_flow = Flow {
+            import: bought(market::Side::Buy) + Energy::from_wh(7),
+            export: bought(market::Side::Sell) + Energy::from_wh(5),
+            produced: None,
+        };
+        let metered = [
+            Metered { point: point(), rank: [1; 32], renewable: true, flow },
+            Metered {
+                point: neighbour(),
+                rank: [2; 32],
+                renewable: false,
+                flow: Some(neighbour_flow),
+            },
+        ];
+        let settlement = settle(&clearing, terms(), &metered, &late).expect("settles");
+        let public = self.public(&clearing, now_ms);
+        let fill = order.map(|order| Fill {
+            point: order.point.clone(),
+            slot: slot.number(),
+            seq: order.seq,
+            order: self.domain.digest(order),
+            side: order.side.clone(),
+            quantity_wh: own_fill.map_or(0, |fill| fill.energy.wh()),
+            price: public.price.clone(),
+            time_ms: now_ms,
+        });
+        let delivery = self.deliver(slot, now_ms, &settlement, &public, lie);
+        Round { clearing: public, fill, delivery }
+    }
+
+    /// The log as it stands, to go on from later or elsewhere.
+    pub fn fork(&self) -> Self {
+        self.clone()
+    }
+
+    fn clear(&self, slot: Slot, order: Option<&Order>) -> market::Clearing {
+        let mut book = Book::open(slot, terms(), Limits::default());
+        if let Some(order) = order {
+            let side = match order.side.parse().expect("a side") {
+                Side::Buy => market::Side::Buy,
+                Side::Sell => market::Side::Sell,
+            };
+            let limit = if side == market::Side::Buy { FEED_IN } else { RETAIL };
+            let sixty_percent = (order.quantity_wh * 6 / 10).max(1);
+            for (point, side, wh, limit) in [
+                (point(), side, order.quantity_wh, order.limit),
+                (neighbour(), side.opposite(), sixty_percent, limit),
+            ] {
+                let (quantity, limit) = (Energy::from_wh(wh), Price::from_nano_per_wh(limit));
+                let order = market::Order { point, side, quantity, limit, rank: [0; 32] };
+                book.place(order).expect("placed");
+            }
+        }
+        clear(&book, Some(propose(&book)))
+    }
+
+    fn meter(&mut self, slot: Slot) -> (Option<Flow>, Vec<Late>) {
+        let (mut flow, mut late) = (None, Vec::new());
+        for (&edge, &(import, export)) in self.edges.range(..=slot.number()) {
+            if let Some(from) = self.settled.filter(|&from| from < edge) {
+                let (old_import, old_export) = self.edges[&from];
+                let import = Energy::from_wh(import - old_import);
+                let export = Energy::from_wh(export - old_export);
+                if edge == slot.number() && edge - from == 1 {
+                    flow = Some(Flow { import, export, produced: None });
+                } else {
+                    let (slot, slots) =
+                        (Slot::new(edge), u32::try_from(edge - from).expect("small"));
+                    late.push(Late { point: point(), slot, slots, import, export, terms: terms() });
+                }
+            }
+            self.settled = Some(self.settled.unwrap_or(edge).max(edge));
+        }
+        (flow, late)
+    }
+
+    fn public(&self, clearing: &market::Clearing, now_ms: i64) -> Clearing {
+        let price: Vec<i64> = clearing.price.map(Price::nano_per_wh).into_iter().collect();
+        Clearing {
+            slot: clearing.slot.number(),
+            orders_root: B256::repeat_byte(7),
+            log_root: B256::ZERO,
+            seed: B256::ZERO,
+            orders: 2,
+            cleared_wh: clearing.cleared.wh(),
+            interval: price.iter().chain(&price).copied().collect(),
+            price,
+            retail: RETAIL,
+            feed_in: FEED_IN,
+            method: "lp".into(),
+            time_ms: now_ms,
+        }
+    }
+
+    fn deliver(
+        &mut self,
+        slot: Slot,
+        now_ms: i64,
+        settlement: &Settlement,
+        public: &Clearing,
+        lie: impl FnOnce(&mut Statement, &mut Header),
+    ) -> Delivery {
+        let bill = settlement.bill(&point()).expect("there");
+        self.rewards += U256::from(bill.eligible.wh().unsigned_abs());
+        let mut statement = statement(bill, slot, public, self.rewards);
+        let mut header = header(settlement, public, now_ms, self.rewards);
+        (header.index, header.previous_root) = (self.log.size(), self.log.root());
+        // The neighbour's leaf stands beside ours; its content is nobody's business.
+        let other = merkle::leaf(B256::repeat_byte(9));
+        let own = |statement: &Statement| merkle::leaf(self.domain.digest(statement));
+        header.statements = 2;
+        lie(&mut statement, &mut header);
+        let leaves = [own(&statement), other];
+        if header.statements_root.is_zero() {
+            header.statements_root = merkle::root(&leaves);
+        }
+        let log_path = self.log.append(merkle::leaf(self.domain.digest(&header)));
+        let checkpoint = Checkpoint {
+            size: self.log.size(),
+            root: self.log.root(),
+            slot: header.slot,
+            time_ms: now_ms,
+        };
+        Delivery {
+            path: merkle::path(&leaves, 0),
+            position: 0,
+            statement,
+            header,
+            log_path,
+            checkpoint: self.sign(checkpoint),
+        }
+    }
+}
+
+fn statement(bill: &market::Bill, slot: Slot, public: &Clearing, reward_total: U256) -> Statement {
+    let market::Charges { import, export, late, amount } = &bill.charges;
+    let late = late.iter().map(|line| LateLine {
+        slot: line.late.slot.number(),
+        slots: line.late.slots,
+        import_wh: line.late.import.wh(),
+        export_wh: line.late.export.wh(),
+        retail: RETAIL,
+        feed_in: FEED_IN,
+    });
+    Statement {
+        point: bill.point.to_string(),
+        slot: slot.number(),
+        salt: B256::repeat_byte(3),
+        measured: bill.measured,
+        import_wh: import.metered.wh(),
+        export_wh: export.metered.wh(),
+        bought_wh: import.scheduled.wh(),
+        sold_wh: export.scheduled.wh(),
+        price: public.price.clone(),
+        import_deviation_wh: import.deviation.wh(),
+        export_deviation_wh: export.deviation.wh(),
+        import_local_wh: import.local.wh(),
+        export_local_wh: export.local.wh(),
+        late: late.collect(),
+        amount: amount.nano(),
+        reward_wh: bill.eligible.wh(),
+        reward_total,
+    }
+}
+
+fn header(settlement: &Settlement, public: &Clearing, now_ms: i64, rewards: U256) -> Header {
+    let (basis, sums) = (&settlement.basis, &settlement.totals);
+    Header {
+        slot: basis.slot.number(),
+        index: 0,
+        previous_root: B256::ZERO,
+        orders_root: public.orders_root,
+        readings_root: B256::ZERO,
+        statements_root: B256::ZERO,
+        statements: 0,
+        missing: u32::try_from(sums.missing).expect("small"),
+        retail: RETAIL,
+        feed_in: FEED_IN,
+        price: public.price.clone(),
+        scheduled_wh: sums.scheduled.wh(),
+        short_wh: basis.short.wh(),
+        long_wh: basis.long.wh(),
+        matched_wh: basis.matched.wh(),
+        totals: Totals {
+            import_wh: (sums.import + sums.late_import).wh(),
+            export_wh: (sums.export + sums.late_export).wh(),
+            grid_import_wh: (sums.grid_import + sums.late_import).wh(),
+            grid_export_wh: (sums.grid_export + sums.late_export).wh(),
+            local_wh: sums.local.wh(),
+            debit: 5,
+            credit: 5,
+            supplier: sums.supplier.nano(),
+            reward_wh: sums.eligible.wh(),
+            reward_total: rewards,
+        },
+        time_ms: now_ms,
+    }
+}
