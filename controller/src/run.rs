@@ -1,6 +1,7 @@
 //! The shell around the desk: feeds it from the broker and the clock, writes what it records, and
 //! only then does what it asks.
 
+mod claims;
 mod setup;
 
 pub use setup::{enrolments, operator_address, policy};
@@ -88,6 +89,8 @@ pub struct Running {
     pub http: std::net::SocketAddr,
     /// For queries.
     pub reader: Reader,
+    /// The contracts, once they are planned.
+    pub on_chain: watch::Receiver<Option<crate::http::OnChain>>,
     stop: watch::Sender<bool>,
     desk: tokio::task::JoinHandle<Result<(), RunFault>>,
     worker: tokio::task::JoinHandle<Result<(), StoreFault>>,
@@ -149,15 +152,17 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, RunFault> {
     let wake = Arc::new(Notify::new());
     let chain = setup::chain(&config, &secrets, &clock)?;
     let (deployed, on_chain) = watch::channel(None);
+    let config = Arc::new(config);
     let api = crate::http::Api {
-        config: Arc::new(config.clone()),
+        claim: claims::desk(&config, &store, &clock, &wake, &on_chain),
+        config: config.clone(),
         tariff,
         network,
         reader: reader.clone(),
         board: board.clone(),
         clock: clock.clone(),
         events: events.clone(),
-        chain: on_chain,
+        chain: on_chain.clone(),
         rpc: chain.rpc.clone(),
     };
     let bind = config.http.bind;
@@ -180,7 +185,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, RunFault> {
     };
     let desk = tokio::spawn(shell.run(link.incoming, link.connected, stopped));
     info!(%http, community = %config.community, "the street is open");
-    Ok(Running { events, http, reader, stop, desk, worker, server })
+    Ok(Running { events, http, reader, on_chain, stop, desk, worker, server })
 }
 
 struct Shell {

@@ -187,6 +187,13 @@ impl Street {
         Ok(())
     }
 
+    /// Lets the meters that publish say again what they show, as they do every few seconds, and
+    /// gives the broker up to five seconds to acknowledge.
+    pub async fn publish_again(&mut self) {
+        self.show();
+        self.flush().await;
+    }
+
     /// Waits a bounded time until the broker has acknowledged all telegrams.
     async fn flush(&self) {
         let all = async {

@@ -81,12 +81,12 @@ pub enum RestoreFault {
 
 impl Desk {
     /// A desk that goes on where the records end; at its first start the first settled slot is the
-    /// one after the present.
+    /// present one, which nobody could order for.
     ///
     /// # Errors
     /// [`RestoreFault`] when configuration and records contradict each other.
     pub fn restore(setup: Setup, saved: Saved, now_ms: i64) -> Result<Self, RestoreFault> {
-        let first = saved.first_slot.unwrap_or_else(|| Slot::at_ms(now_ms).next());
+        let first = saved.first_slot.unwrap_or_else(|| Slot::at_ms(now_ms));
         let next_settle = saved.log.as_ref().map_or(first, |(slot, _)| slot.next());
         let next_gate = saved.last_cleared.map_or(first, Slot::next);
         let (seq, from) = saved.last_anchor.map_or((1, first), |(seq, to)| (seq + 1, to.next()));

@@ -59,11 +59,10 @@ impl Guard {
         let mut response = match self.check(&request) {
             Err(refusal) => request.into_response(refusal.error_response()).map_into_right_body(),
             Ok(()) => {
-                let http = request.request().clone();
+                // The request must not be cloned here: the router needs it for itself.
                 match tokio::time::timeout(ANSWER_PATIENCE, next.call(request)).await {
                     Ok(answer) => answer?.map_into_left_body(),
-                    Err(_) => ServiceResponse::new(http, too_slow().error_response())
-                        .map_into_right_body(),
+                    Err(_) => return Err(too_slow().into()),
                 }
             }
         };
@@ -100,7 +99,9 @@ impl Guard {
             ));
         }
         let reads = [Method::GET, Method::HEAD].contains(request.method());
-        let calls = *request.method() == Method::POST && request.path() == "/rpc";
+        let path = request.path();
+        let calls = *request.method() == Method::POST
+            && (path == "/rpc" || (path.starts_with("/api/") && path.ends_with("/claim")));
         if !reads && !calls {
             return Err(ApiError::refused(
                 StatusCode::METHOD_NOT_ALLOWED,

@@ -1,5 +1,5 @@
 //! The controller's face to people and programs: JSON under `/api/v1`, server-sent events, the web
-//! app, and nothing that writes.
+//! app, and one request that moves something: a producer's claim.
 //!
 //! Every answer is read from the record or from the live board; the desk does not know that this
 //! exists. It listens on loopback unless the configuration says otherwise, and then refuses host
@@ -8,6 +8,7 @@
 
 mod anchors;
 mod chain_rpc;
+mod claim;
 mod error;
 pub mod events;
 mod export;
@@ -45,6 +46,7 @@ use crate::store::read::Reader;
 use crate::tariff::Tariff;
 use events::{Event, Hub};
 
+pub use claim::ClaimAnswer;
 pub use openapi::document;
 
 /// Threads that answer requests.
@@ -58,6 +60,10 @@ const SHUTDOWN_SECONDS: u64 = 2;
 
 /// Asks the EVM in this process: a JSON-RPC request in, its answer out.
 pub type Rpc = Arc<dyn Fn(Value) -> BoxFuture<'static, Value> + Send + Sync>;
+
+/// Takes a household's claim; the error says why the chain cannot be asked.
+pub type Claim =
+    Arc<dyn Fn(units::PointId) -> BoxFuture<'static, Result<ClaimAnswer, String>> + Send + Sync>;
 
 /// Where the chain runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -103,6 +109,8 @@ pub struct Api {
     pub chain: watch::Receiver<Option<OnChain>>,
     /// The EVM in this process, when it shall be readable at `/rpc`.
     pub rpc: Option<Rpc>,
+    /// Takes claims.
+    pub claim: Claim,
 }
 
 /// A listening server.
@@ -178,6 +186,7 @@ fn routes(app: &mut web::ServiceConfig) {
             .route("/households", get().to(households::households))
             .route("/households/{point}", get().to(households::household))
             .route("/households/{point}/proof/{slot}", get().to(households::proof))
+            .route("/households/{point}/claim", web::post().to(claim::claim))
             .route("/anchors", get().to(anchors::anchors))
             .route("/refusals", get().to(refusals::refusals))
             .route("/bundle", get().to(export::bundle))

@@ -4,7 +4,7 @@
 use actix_web::HttpResponse;
 use utoipa::OpenApi;
 
-use super::{anchors, events, export, feeder, health, households, refusals, slots, street};
+use super::{anchors, claim, events, export, feeder, health, households, refusals, slots, street};
 
 /// Everything under `/api/v1`.
 #[derive(OpenApi)]
@@ -24,6 +24,7 @@ use super::{anchors, events, export, feeder, health, households, refusals, slots
         households::households,
         households::household,
         households::proof,
+        claim::claim,
         anchors::anchors,
         refusals::refusals,
         export::bundle,

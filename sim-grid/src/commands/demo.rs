@@ -13,8 +13,8 @@ use sim_grid::scenario::{Scenario, parse_slot};
 use tokio::sync::broadcast;
 use units::Slot;
 
-/// Where the shipped street starts: a summer morning before the sun is strong.
-const SHIPPED_START: &str = "2016-07-18T08:00Z";
+/// Where the shipped street starts: a sunny summer morning.
+const SHIPPED_START: &str = "2016-07-23T07:00Z";
 /// Where the shipped street is, seen from the checkout.
 const SHIPPED: &str = "sim-grid/scenarios/semiurb4";
 
@@ -30,7 +30,7 @@ pub struct DemoArgs {
     /// How much faster than real time the street runs (90: a quarter-hour in 10 seconds).
     #[arg(long, default_value_t = 90.0, value_parser = super::parse_speed)]
     speed: f64,
-    /// First quarter-hour, UTC, for example 2016-07-18T08:00Z; a summer morning of the shipped
+    /// First quarter-hour, UTC, for example 2016-07-23T07:00Z; a summer morning of the shipped
     /// street, otherwise the scenario's first.
     #[arg(long, value_parser = parse_slot)]
     from: Option<Slot>,

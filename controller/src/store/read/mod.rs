@@ -5,6 +5,7 @@
 
 mod anchor;
 mod household;
+mod ledger;
 mod record;
 mod refusal;
 mod slot;
