@@ -80,6 +80,10 @@ function page(path, response) {
 
 const server = createServer((request, response) => {
   const url = new URL(request.url, 'http://localhost');
+  if (request.method === 'POST' && url.pathname.endsWith('/claim')) {
+    response.writeHead(202, { 'content-type': 'application/json' });
+    return response.end('{"claim":"queued"}');
+  }
   if (request.method === 'POST') {
     control(url);
     return response.end('ok\n');

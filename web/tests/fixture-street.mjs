@@ -121,7 +121,7 @@ export class FixtureStreet {
     const verified = one.id !== this.failing;
     return {
       slot, start_ms: slot * SLOT_MS, measured: !this.silent.has(one.id), import_wh: bought, export_wh: sold, bought_wh: inLocal, sold_wh: outLocal,
-      price: traded, retail, feed_in, local_import_wh: inLocal, local_export_wh: outLocal, grid_import_wh: bought - inLocal, grid_export_wh: sold - outLocal,
+      price: traded, retail, feed_in, local_import_wh: inLocal, local_export_wh: outLocal, grid_import_wh: bought - inLocal, grid_export_wh: sold - outLocal, late_import_wh: 0, late_export_wh: 0,
       amount_nano: inLocal * price + (bought - inLocal) * retail - outLocal * price - (sold - outLocal) * feed_in,
       alone_nano: bought * retail - sold * feed_in, reward_wh: outLocal,
       audit: { verified, reason: verified ? '' : 'amount is 812000 nano more than recomputed', time_ms: (slot + 1) * SLOT_MS + 40_000 },
@@ -139,8 +139,8 @@ export class FixtureStreet {
       tx_hash: hash(`tx${to}`), block: seq + 5, queued_ms: (to + 1) * SLOT_MS + 30_000, final_ms: (to + 1) * SLOT_MS + 60_000,
       totals: {
         import_wh: sum(list, (s) => s.import_wh), export_wh: sum(list, (s) => s.export_wh), grid_import_wh: sum(list, (s) => s.grid_import_wh),
-        grid_export_wh: sum(list, (s) => s.grid_export_wh), local_wh: sum(list, (s) => s.local_wh), debit: sum(list, (s) => s.import_wh * s.retail),
-        credit: sum(list, (s) => s.import_wh * s.retail), reward_total: `${BigInt(rewards) * 10n ** 15n}`,
+        grid_export_wh: sum(list, (s) => s.grid_export_wh), local_wh: sum(list, (s) => s.local_wh), debit_nano: sum(list, (s) => s.import_wh * s.retail),
+        credit_nano: sum(list, (s) => s.import_wh * s.retail), supplier_nano: sum(list, (s) => s.grid_import_wh * s.retail - s.grid_export_wh * s.feed_in), reward_wh: rewards, reward_total: `${BigInt(rewards) * 10n ** 15n}`,
       },
     };
     for (const slot of list) slot.anchored_seq = seq;
@@ -166,8 +166,11 @@ export class FixtureStreet {
     const imported = sum(all, (one) => Math.max(0, one.net));
     const exported = sum(all, (one) => Math.max(0, -one.net));
     const shared = Math.min(imported, exported);
+    const counts = { reporting: all.length, households: this.data.customers.length };
+    const unknown = { pv_w: null, home_w: null, battery_charge_w: null, battery_discharge_w: null, grid_import_w: null, grid_export_w: null, shared_w: null };
+    if (all.length === 0) return { age_ms: 20_000 * this.speed, ...counts, ...unknown };
     return {
-      age_ms: all.length === 0 ? null : 300 * this.speed, reporting: all.length, households: this.data.customers.length, pv_w: sum(all, (one) => one.pv), home_w: sum(all, (one) => one.load),
+      age_ms: 300 * this.speed, ...counts, pv_w: sum(all, (one) => one.pv), home_w: sum(all, (one) => one.load),
       battery_charge_w: sum(all, (one) => Math.max(0, one.battery)), battery_discharge_w: sum(all, (one) => Math.max(0, -one.battery)),
       grid_import_w: imported - shared, grid_export_w: exported - shared, shared_w: shared,
     };
@@ -179,7 +182,7 @@ export class FixtureStreet {
     const day = [...this.slots.values()].map((one) => one.summary).filter((one) => one.state === 'settled' && one.start_ms >= Math.floor(now / 86_400_000) * 86_400_000);
     return {
       community: 'semiurb4', currency: 'EUR', now_ms: Math.round(now), speed: this.speed, slot, slot_start_ms: slot * SLOT_MS, slot_end_ms: (slot + 1) * SLOT_MS, live: this.live(),
-      offers: [slot, slot + 1].map((one) => this.offer(one)), last: this.slots.get(this.settled)?.summary ?? null,
+      offers: [this.offer(slot + 1)].filter((one) => one.gate_ms > now), last_cleared: this.slots.get(this.cleared)?.summary ?? null, last: this.slots.get(this.settled)?.summary ?? null,
       today: {
         slots: day.length, import_wh: sum(day, (s) => s.import_wh), export_wh: sum(day, (s) => s.export_wh), local_wh: sum(day, (s) => s.local_wh),
         paid_to_supplier_nano: sum(day, (s) => s.grid_import_wh * s.retail - s.grid_export_wh * s.feed_in), reward_wh: sum(day, (s) => s.local_wh),
@@ -197,8 +200,8 @@ export class FixtureStreet {
       const rows = this.statements.get(one.id).slice(0, SHOWN);
       return {
         point: one.id, name: this.names.get(one.id), kind: one.kind, devices: one.devices, bus: one.bus,
-        live: this.silent.has(one.id) ? null : {
-          age_ms: 400 * this.speed, power_w: flow.net, pv_w: one.devices.includes('pv') ? flow.pv : null, battery_w: one.devices.includes('battery') ? flow.battery : null,
+        live: {
+          age_ms: (this.silent.has(one.id) ? 60_000 : 400) * this.speed, power_w: flow.net, pv_w: one.devices.includes('pv') ? flow.pv : null, battery_w: one.devices.includes('battery') ? flow.battery : null,
           soc_permille: one.devices.includes('battery') ? 640 : null, voltage_mv: 231_400 - flow.net / 10,
         },
         today: totals(rows), reward_wh: sum(rows, (row) => row.reward_wh), audit: one.id === this.failing ? 'failed' : rows.length === 0 ? 'waiting' : 'verified',
@@ -212,7 +215,7 @@ export class FixtureStreet {
     const statements = this.statements.get(point).slice(0, SHOWN);
     const reward = BigInt(one.reward_wh) * 10n ** 15n;
     return {
-      ...one, statements, totals: one.today, payout: hash(`payout${point}`, 20), reward_total: `${reward}`, claimable: `${(reward * 3n) / 4n}`, claimed: '0',
+      ...one, statements, totals: { ...one.today, slots: statements.length, reward_wh: one.reward_wh }, payout: hash(`payout${point}`, 20), reward_total: `${reward}`, claimable: `${(reward * 3n) / 4n}`, claimed: '0',
       meter: { reading_seq: this.settled - this.first + 2, last_reading_ms: (this.settled + 1) * SLOT_MS, quality: 'measured' },
     };
   }
@@ -265,7 +268,7 @@ export class FixtureStreet {
       volts.set(bus.id, branch ? volts.get(branch.from) - (branch.r * power.get(branch.id)) / 160_000 : this.data.slack);
     }
     return {
-      source: 'Reckoned from the newest meter readings', age_ms: 500 * this.speed, limits: { low_pu: 0.9, high_pu: 1.1 },
+      source: 'calculated from 41 of 41 meters, without reactive power', age_ms: 500 * this.speed, reporting: 41, households: 41, limits: { low_pu: 0.9, high_pu: 1.1 },
       buses: this.data.buses.map((bus) => ({
         id: bus.id, parent: up.get(bus.id)?.from ?? null, depth: bus.depth, vm_pu: volts.get(bus.id), band: volts.get(bus.id) < 0.9 ? 'low' : volts.get(bus.id) > 1.1 ? 'high' : 'ok',
         points: this.data.customers.filter((one) => one.bus === bus.id).map((one) => one.id),

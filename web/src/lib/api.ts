@@ -9,15 +9,16 @@ export interface StreetLive {
   age_ms: number | null;
   reporting: number;
   households: number;
-  pv_w: number;
-  home_w: number;
-  battery_charge_w: number;
-  battery_discharge_w: number;
+  /** The sums are null while nobody reports. */
+  pv_w: number | null;
+  home_w: number | null;
+  battery_charge_w: number | null;
+  battery_discharge_w: number | null;
   /** What the street as a whole draws from and feeds into the grid, after sharing. */
-  grid_import_w: number;
-  grid_export_w: number;
+  grid_import_w: number | null;
+  grid_export_w: number | null;
   /** Fed in by one household and used by another at this moment. */
-  shared_w: number;
+  shared_w: number | null;
 }
 
 export interface Offer {
@@ -91,9 +92,11 @@ export interface Totals {
   grid_import_wh: number;
   grid_export_wh: number;
   local_wh: number;
-  debit: number;
-  credit: number;
-  /** Cumulative rewards in 10^-18 tokens; a decimal or 0x text because it outgrows a number. */
+  debit_nano: number;
+  credit_nano: number;
+  supplier_nano: number;
+  reward_wh: number;
+  /** All rewards since the beginning, a decimal number of 10^-18 tokens; text because it outgrows a number. */
   reward_total: string;
 }
 
@@ -131,7 +134,10 @@ export interface Street {
   slot_end_ms: number;
   live: StreetLive;
   offers: Offer[];
+  /** The newest settled slot; before the first one, the newest cleared slot. */
   last: SlotSummary | null;
+  last_cleared: SlotSummary | null;
+  /** Since midnight UTC. */
   today: {
     slots: number;
     import_wh: number;
@@ -168,6 +174,8 @@ export interface Branch {
 export interface Feeder {
   source: string;
   age_ms: number | null;
+  reporting: number;
+  households: number;
   buses: Bus[];
   branches: Branch[];
   limits: { low_pu: number; high_pu: number };
@@ -177,7 +185,7 @@ export type Device = 'pv' | 'battery' | 'heat_pump' | 'ev';
 export type AuditState = 'verified' | 'failed' | 'waiting';
 
 export interface HouseholdLive {
-  age_ms: number | null;
+  age_ms: number;
   power_w: number | null;
   pv_w: number | null;
   battery_w: number | null;
@@ -199,8 +207,10 @@ export interface Household {
   name: string;
   kind: string;
   devices: string[];
-  bus: string;
+  bus: string | null;
+  /** The newest message, however old; null before the first. */
   live: HouseholdLive | null;
+  /** Since midnight UTC, like the rewarded energy. */
   today: HouseholdDay;
   reward_wh: number;
   audit: AuditState;
@@ -221,6 +231,9 @@ export interface StatementRow {
   local_export_wh: number;
   grid_import_wh: number;
   grid_export_wh: number;
+  /** Energy of earlier slots that became known only now. */
+  late_import_wh: number;
+  late_export_wh: number;
   amount_nano: number;
   alone_nano: number;
   reward_wh: number;
@@ -229,13 +242,26 @@ export interface StatementRow {
   anchored_seq: number | null;
 }
 
+/** Everything ever settled with a household. */
+export interface HouseholdTotals {
+  slots: number;
+  import_wh: number;
+  export_wh: number;
+  bought_wh: number;
+  sold_wh: number;
+  amount_nano: number;
+  saved_nano: number;
+  reward_wh: number;
+}
+
 export interface HouseholdDetail extends Household {
   statements: StatementRow[];
-  totals: HouseholdDay;
-  payout: string | null;
+  totals: HouseholdTotals;
+  payout: string;
   reward_total: string;
-  claimable: string;
-  claimed: string;
+  /** Null while the chain does not answer. */
+  claimable: string | null;
+  claimed: string | null;
   meter: { reading_seq: number; last_reading_ms: number | null; quality: string | null };
 }
 
@@ -252,8 +278,11 @@ export interface Delivery {
 export interface Refusals {
   total: number;
   by_reason: Record<string, number>;
-  recent: { point: string; kind: string; reason: string; detail: string; time_ms: number }[];
+  recent: { point: string | null; kind: string; reason: string; detail: string; time_ms: number }[];
 }
+
+/** What became of a claim: on its way, another one is, or there is nothing to claim. */
+export type ClaimAnswer = 'queued' | 'under_way' | 'nothing';
 
 /** What went wrong with a request, in words for the person in front of the page. */
 export class ApiError extends Error {
@@ -276,12 +305,13 @@ export class ApiError extends Error {
 const TIMEOUT_MS = 10_000;
 
 async function get<T>(path: string): Promise<T> {
+  return ask<T>(path, { headers: { accept: 'application/json' } });
+}
+
+async function ask<T>(path: string, options: RequestInit): Promise<T> {
   let response: Response;
   try {
-    response = await fetch(`${BASE}${path}`, {
-      headers: { accept: 'application/json' },
-      signal: AbortSignal.timeout(TIMEOUT_MS),
-    });
+    response = await fetch(`${BASE}${path}`, { ...options, signal: AbortSignal.timeout(TIMEOUT_MS) });
   } catch {
     throw new ApiError('unreachable', 'The street does not answer.', 'Is the controller running, and this device online?', 0);
   }
@@ -318,6 +348,9 @@ export const api = {
   household: (point: string) => get<HouseholdDetail>(`/households/${part(point)}`),
   proof: (point: string, slot: number) => get<Delivery>(`/households/${part(point)}/proof/${slot}`),
   anchors: async (limit: number) => (await get<{ anchors: AnchorSummary[] }>(`/anchors?limit=${limit}`)).anchors,
+  /** Asks the operator to send a household's claim to the chain; the header keeps other sites from doing so. */
+  claim: async (point: string) =>
+    (await ask<{ claim: ClaimAnswer }>(`/households/${part(point)}/claim`, { method: 'POST', headers: { 'x-streetwatt': 'claim' } })).claim,
   refusals: () => get<Refusals>('/refusals'),
 };
 

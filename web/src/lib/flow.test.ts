@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { places } from '../charts/sankey';
 import type { SlotSummary } from './api';
-import { homeFlow, householdBalance, slotBalance, streetFlow, through, type Flow, type StreetBalance } from './flow';
+import { fresh, homeFlow, householdBalance, slotBalance, streetFlow, through, type Flow, type StreetBalance } from './flow';
 
 const links = (flow: Flow) => Object.fromEntries(flow.links.map((link) => [`${link.from}>${link.to}`, link.value]));
 const street = (given: Partial<StreetBalance>): StreetBalance => {
@@ -75,6 +75,13 @@ test('a silent household has no balance, and what it lacks counts as nothing', (
   expect(householdBalance(null)).toBeNull();
   expect(householdBalance(live)).toBeNull();
   expect(householdBalance({ ...live, power_w: -800, pv_w: 1_000, battery_w: -100 })).toEqual({ sun: 1_000, home: 300, charge: 0, discharge: 100, bought: 0, sold: 800 });
+});
+
+test('an old message does not speak of the present', () => {
+  const live = { age_ms: 90 * 14_000, power_w: 1, pv_w: null, battery_w: null, soc_permille: null, voltage_mv: null };
+  expect(fresh(live, 90)).toBe(live);
+  expect(fresh(live, 1)).toBeNull();
+  expect(fresh(null, 1)).toBeNull();
 });
 
 test('a slot that is not settled has no energy balance', () => {

@@ -100,15 +100,12 @@ export function through(flow: Flow, id: string): number {
   return Math.max(sum('from'), sum('to'));
 }
 
-export const liveBalance = (live: StreetLive): StreetBalance => ({
-  sun: live.pv_w,
-  home: live.home_w,
-  charge: live.battery_charge_w,
-  discharge: live.battery_discharge_w,
-  gridIn: live.grid_import_w,
-  gridOut: live.grid_export_w,
-  shared: live.shared_w,
-});
+/** The street's sums of the moment, or nothing while no meter reports. */
+export function liveBalance(live: StreetLive): StreetBalance | null {
+  const { pv_w: sun, home_w: home, battery_charge_w: charge, battery_discharge_w: discharge, grid_import_w: gridIn, grid_export_w: gridOut, shared_w: shared } = live;
+  if (sun === null || home === null || charge === null || discharge === null || gridIn === null || gridOut === null || shared === null) return null;
+  return { sun, home, charge, discharge, gridIn, gridOut, shared };
+}
 
 /** The sums of a settled slot; batteries are inside the homes because bills do not see them. */
 export function slotBalance(slot: SlotSummary): StreetBalance | null {
@@ -117,6 +114,12 @@ export function slotBalance(slot: SlotSummary): StreetBalance | null {
   const sun = Math.max(slot.pv_wh ?? 0, export_wh);
   return { sun, home: sun + import_wh - export_wh, charge: 0, discharge: 0, gridIn: grid_import_wh, gridOut: grid_export_wh, shared: local_wh };
 }
+
+/** Silence after which a household no longer counts, in real time; the controller's sums use the same. */
+const SILENT_AFTER_MS = 15_000;
+
+/** A household's newest message, unless it is too old to speak of the present. */
+export const fresh = (live: HouseholdLive | null, speed: number) => (live !== null && live.age_ms / speed <= SILENT_AFTER_MS ? live : null);
 
 /** A household's sums of the moment, or nothing when its meter is silent. */
 export function householdBalance(live: HouseholdLive | null) {

@@ -72,8 +72,9 @@ const longDayFormat = new Intl.DateTimeFormat('en-GB', { weekday: 'long', day: '
 
 export const clock = (ms: number) => clockFormat.format(ms);
 export const clockWithSeconds = (ms: number) => secondsFormat.format(ms);
-export const day = (ms: number) => dayFormat.format(ms);
-export const longDay = (ms: number) => longDayFormat.format(ms);
+// Versions of the language data differ in a comma.
+export const day = (ms: number) => dayFormat.format(ms).replace(',', '');
+export const longDay = (ms: number) => longDayFormat.format(ms).replace(',', '');
 
 export const slotStart = (slot: number) => slot * SLOT_MS;
 export const slotOf = (ms: number) => Math.floor(ms / SLOT_MS);
@@ -143,6 +144,9 @@ export function midnight(ms: number, days = 0): number {
   const date = new Date(ms);
   return new Date(date.getFullYear(), date.getMonth(), date.getDate() + days).getTime();
 }
+
+/** Midnight UTC before `ms`: where the controller's sums of the day begin. */
+export const midnightUtc = (ms: number) => Math.floor(ms / 86_400_000) * 86_400_000;
 
 /** The slots of the local day that contains `ms`; 92 to 100 of them. */
 export function slotsOfDay(ms: number): number[] {

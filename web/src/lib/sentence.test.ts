@@ -11,9 +11,10 @@ const slot: SlotSummary = {
   orders: 41, cleared_wh: 2_300, method: 'lp', measured: 41, missing: 0, import_wh: 5_000, export_wh: 2_300, grid_import_wh: 2_700, grid_export_wh: 0, local_wh: 2_300, pv_wh: 4_000, anchored_seq: null,
 };
 const live: Street['live'] = { age_ms: 400, reporting: 41, households: 41, pv_w: 0, home_w: 0, battery_charge_w: 0, battery_discharge_w: 0, grid_import_w: 0, grid_export_w: 0, shared_w: 0 };
+const SILENT = { age_ms: null, reporting: 0, pv_w: null, home_w: null, battery_charge_w: null, battery_discharge_w: null, grid_import_w: null, grid_export_w: null, shared_w: null };
 const street = (given: Partial<Street['live']>, last: SlotSummary | null = slot): Street => ({
   community: 'x', currency: 'EUR', now_ms: 0, speed: 1, slot: SLOT, slot_start_ms: 0, slot_end_ms: 0, live: { ...live, ...given },
-  offers: [{ slot: SLOT + 1, start_ms: 0, gate_ms: 0, retail: 288_000, feed_in: 123_100 }], last,
+  offers: [{ slot: SLOT + 1, start_ms: 0, gate_ms: 0, retail: 288_000, feed_in: 123_100 }], last, last_cleared: last,
   today: { slots: 0, import_wh: 0, export_wh: 0, local_wh: 0, paid_to_supplier_nano: 0, reward_wh: 0 }, anchor: null, chain: null, refusals: { total: 0 },
 });
 
@@ -23,8 +24,8 @@ describe('street', () => {
     ['night', street({ home_w: 12_000, grid_import_w: 12_000 }), 'No sun. The street buys 12 kW from the grid at 28.8 ct.'],
     ['dusk', street({ pv_w: 900, home_w: 24_000, battery_discharge_w: 3_000, grid_import_w: 20_100 }), 'The street makes 900 W and needs 24 kW. It draws 3.0 kW from batteries and buys 20 kW from the grid at 28.8 ct.'],
     ['balanced', street({ pv_w: 5_000, home_w: 5_000 }), 'The street makes 5.0 kW and needs 5.0. It needs nothing from the grid.'],
-    ['silent', street({ age_ms: null, reporting: 0 }), 'No meter speaks right now. From 14:00 to 14:15, 2.30 kWh went from neighbour to neighbour at 19.4 ct.'],
-    ['new', street({ age_ms: null, reporting: 0 }, null), 'No meter of the 41 homes has spoken yet.'],
+    ['silent', street(SILENT), 'No meter speaks right now. From 14:00 to 14:15, 2.30 kWh went from neighbour to neighbour at 19.4 ct.'],
+    ['new', street(SILENT, null), 'No meter of the 41 homes has spoken yet.'],
   ];
   test.each(rows)('%s', (_, given, expected) => expect(say(streetSentence(given))).toBe(expected));
 
@@ -50,16 +51,16 @@ const household = (given: Partial<Household>): Household => ({
 
 test('homes: trouble is said', () => {
   const sells = household({ live: { age_ms: 0, power_w: -900, pv_w: 1_000, battery_w: null, soc_permille: null, voltage_mv: null } });
-  expect(say(homesSentence([household({}), sells]))).toBe('Of 2 homes, 1 sells and 1 buys right now. No bill has failed its check.');
-  expect(say(homesSentence([household({}), household({ live: null }), household({ audit: 'failed' })]))).toBe('Of 3 homes, 0 sell and 2 buy right now, 1 is silent. 1 bill failed its check.');
+  expect(say(homesSentence([household({}), sells], 1))).toBe('Of 2 homes, 1 sells and 1 buys right now. No bill has failed its check.');
+  expect(say(homesSentence([household({}), household({ live: null }), household({ audit: 'failed' })], 1))).toBe('Of 3 homes, 0 sell and 2 buy right now, 1 is silent. 1 bill failed its check.');
 });
 
 const bill: StatementRow = {
   slot: SLOT, start_ms: SLOT * 900_000, measured: true, import_wh: 0, export_wh: 300, bought_wh: 0, sold_wh: 300, price: 194_000, retail: 288_000, feed_in: 123_100,
-  local_import_wh: 0, local_export_wh: 300, grid_import_wh: 0, grid_export_wh: 0, amount_nano: -58_200_000, alone_nano: -36_930_000, reward_wh: 300, audit: null, log_index: 0, anchored_seq: null,
+  local_import_wh: 0, local_export_wh: 300, grid_import_wh: 0, grid_export_wh: 0, late_import_wh: 0, late_export_wh: 0, amount_nano: -58_200_000, alone_nano: -36_930_000, reward_wh: 300, audit: null, log_index: 0, anchored_seq: null,
 };
 const detail = (live: Household['live'], statements: StatementRow[]): HouseholdDetail => ({
-  ...household({ live }), statements, totals: household({}).today, payout: null, reward_total: '0', claimable: '0', claimed: '0', meter: { reading_seq: 1, last_reading_ms: SLOT * 900_000, quality: 'measured' },
+  ...household({ live }), statements, totals: { slots: 1, import_wh: 0, export_wh: 300, bought_wh: 0, sold_wh: 300, amount_nano: 0, saved_nano: 0, reward_wh: 300 }, payout: '0x0', reward_total: '0', claimable: '0', claimed: '0', meter: { reading_seq: 1, last_reading_ms: SLOT * 900_000, quality: 'measured' },
 });
 
 describe('home', () => {
@@ -68,14 +69,15 @@ describe('home', () => {
     [detail(flow, [bill]), 'Elm 1 makes 3.0 kW and needs 700 W. It charges 500 W and sells 1.8 kW. From 14:00 to 14:15 it earned €0.06, €0.02 better than alone.'],
     [detail({ ...flow, power_w: 400, pv_w: 0, battery_w: null }, []), 'Elm 1 needs 400 W.'],
     [detail(null, []), 'Elm 1 is silent: no data since 14:00.'],
+    [detail({ ...flow, age_ms: 90 * 16_000 }, []), 'Elm 1 is silent: no data since 14:00.'],
     [detail({ ...flow, power_w: 400, pv_w: null, battery_w: null }, [{ ...bill, measured: false, amount_nano: 0 }]), 'Elm 1 needs 400 W. From 14:00 to 14:15 its meter was silent; that energy is billed when it speaks.'],
     [detail({ ...flow, power_w: 400, pv_w: null, battery_w: null }, [{ ...bill, amount_nano: 30_000_000, alone_nano: 30_000_000 }]), 'Elm 1 needs 400 W. From 14:00 to 14:15 it paid €0.03.'],
   ];
-  test.each(rows)('%#', (given, expected) => expect(say(homeSentence(given, 'EUR'))).toBe(expected));
+  test.each(rows)('%#', (given, expected) => expect(say(homeSentence(given, 'EUR', 90))).toBe(expected));
 });
 
 const feeder = (bus: Partial<Feeder['buses'][number]>, branch: Partial<Feeder['branches'][number]>): Feeder => ({
-  source: 'x', age_ms: 0, limits: { low_pu: 0.9, high_pu: 1.1 },
+  source: 'x', age_ms: 0, reporting: 1, households: 1, limits: { low_pu: 0.9, high_pu: 1.1 },
   buses: [{ id: 'B1', parent: null, depth: 0, vm_pu: 1.01, band: 'ok', points: [], ...bus }],
   branches: [{ id: 'T1', from: 'B0', to: 'B1', kind: 'transformer', length_m: null, p_w: 34_000, loading_percent: 8.4, max_a: 577, ...branch }],
 });

@@ -1,7 +1,7 @@
 // The first line of every page: what is going on, said in words made from live data.
 
 import type { AnchorSummary, Feeder, Household, HouseholdDetail, SlotSummary, Street } from './api';
-import { householdBalance, type Tone } from './flow';
+import { fresh, householdBalance, liveBalance, type StreetBalance, type Tone } from './flow';
 import { NBSP, age, clock, count, energy, money, moment, offNominal, percent, power, price, slotRange, slotStart, span } from './format';
 
 /** Plain words, or words in the colour of what they speak about. */
@@ -25,32 +25,29 @@ function makesAndNeeds(makes: number, needs: number): Sentence {
 }
 
 export function streetSentence(street: Street): Sentence {
-  const { live, last, currency } = street;
-  if (live.age_ms === null || live.reporting === 0) return silentStreet(street);
+  const { last, currency } = street;
+  const now = liveBalance(street.live);
+  if (!now) return silentStreet(street);
   const tariff = street.offers.at(0) ?? last;
-  const parts: Sentence =
-    live.pv_w < QUIET_W ? ['No sun. '] : ['The street ', ...makesAndNeeds(live.pv_w, live.home_w), '. '];
-  const subject = live.pv_w < QUIET_W ? 'The street' : 'It';
-  const acts = streetActs(street);
+  const dark = now.sun < QUIET_W;
+  const parts: Sentence = dark ? ['No sun. '] : ['The street ', ...makesAndNeeds(now.sun, now.home), '. '];
+  const subject = dark ? 'The street' : 'It';
+  const acts = streetActs(now, last?.price ?? null, currency);
   if (acts.length === 0) return [...parts, `${subject} needs nothing from the grid.`];
   parts.push(`${subject} `);
   acts.forEach((act, i) => parts.push(...(i === 0 ? [] : [i === acts.length - 1 ? ' and ' : ', ']), ...act));
-  if (tariff && live.grid_import_w >= QUIET_W) parts.push(` at ${price(tariff.retail, currency)}`);
-  else if (tariff && live.grid_export_w >= QUIET_W) parts.push(` at ${price(tariff.feed_in, currency)}`);
+  if (tariff && now.gridIn >= QUIET_W) parts.push(` at ${price(tariff.retail, currency)}`);
+  else if (tariff && now.gridOut >= QUIET_W) parts.push(` at ${price(tariff.feed_in, currency)}`);
   return [...parts, '.'];
 }
 
-function streetActs(street: Street): Sentence[] {
-  const { live, last, currency } = street;
+function streetActs(now: StreetBalance, local: number | null, currency: string): Sentence[] {
   const acts: Sentence[] = [];
-  if (live.battery_discharge_w >= QUIET_W) acts.push(['draws ', tone('battery', power(live.battery_discharge_w)), ' from batteries']);
-  if (live.battery_charge_w >= QUIET_W) acts.push(['stores ', tone('battery', power(live.battery_charge_w))]);
-  if (live.shared_w >= QUIET_W) {
-    const at = last?.price == null ? '' : ` at ${price(last.price, currency)}`;
-    acts.push(['passes ', tone('near', power(live.shared_w)), ` between neighbours${at}`]);
-  }
-  if (live.grid_import_w >= QUIET_W) acts.push(['buys ', tone('grid', power(live.grid_import_w)), ' from the grid']);
-  else if (live.grid_export_w >= QUIET_W) acts.push(['sells ', tone('grid', power(live.grid_export_w)), ' to the grid']);
+  if (now.discharge >= QUIET_W) acts.push(['draws ', tone('battery', power(now.discharge)), ' from batteries']);
+  if (now.charge >= QUIET_W) acts.push(['stores ', tone('battery', power(now.charge))]);
+  if (now.shared >= QUIET_W) acts.push(['passes ', tone('near', power(now.shared)), ` between neighbours${local === null ? '' : ` at ${price(local, currency)}`}`]);
+  if (now.gridIn >= QUIET_W) acts.push(['buys ', tone('grid', power(now.gridIn)), ' from the grid']);
+  else if (now.gridOut >= QUIET_W) acts.push(['sells ', tone('grid', power(now.gridOut)), ' to the grid']);
   return acts;
 }
 
@@ -71,8 +68,8 @@ export function slotSentence(slot: SlotSummary, currency: string): Sentence {
   return [`${when}, `, tone('near', energy(local)), ` ${verb} from neighbour to neighbour${at}.`];
 }
 
-export function homesSentence(homes: Household[]): Sentence {
-  const known = homes.filter((home) => home.live?.power_w != null);
+export function homesSentence(homes: Household[], speed: number): Sentence {
+  const known = homes.filter((home) => fresh(home.live, speed)?.power_w != null);
   const selling = known.filter((home) => (home.live?.power_w ?? 0) < -QUIET_W).length;
   const buying = known.filter((home) => (home.live?.power_w ?? 0) > QUIET_W).length;
   const silent = homes.length - known.length;
@@ -85,8 +82,8 @@ export function homesSentence(homes: Household[]): Sentence {
   return parts;
 }
 
-export function homeSentence(home: HouseholdDetail, currency: string): Sentence {
-  const balance = householdBalance(home.live);
+export function homeSentence(home: HouseholdDetail, currency: string, speed: number): Sentence {
+  const balance = householdBalance(fresh(home.live, speed));
   const parts: Sentence = [`${home.name} `];
   if (!balance) parts.push('is silent: ', tone('bad', home.meter.last_reading_ms === null ? 'no reading yet' : `no data since ${clock(home.meter.last_reading_ms)}`), '.');
   else {
