@@ -144,7 +144,6 @@ async fn a_day(broker: Option<BrokerUrl>, rpc: Option<String>) {
         slot = slot.next();
     }
     println!("96 slots in {:.1} s", started.elapsed().as_secs_f64());
-    // 97 slots with the one in which the street opened: 24 epochs of 4 and one slot to go.
     day.anchored(24).await;
 
     let reader = day.demo.controller.reader.clone();

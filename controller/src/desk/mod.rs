@@ -106,6 +106,8 @@ pub struct Desk {
     cleared: BTreeMap<Slot, Cleared>,
     /// The book that the solver is looking at.
     solving: Option<rounds::Solving>,
+    /// First slot that is ever settled; metering starts with it.
+    first_slot: Slot,
     /// Next slot whose gate closes.
     next_gate: Slot,
     /// Next slot to settle.

@@ -28,10 +28,11 @@ impl Desk {
         let slot = Slot::new(reading.body().slot);
         let (seq, digest) = (reading.body().seq, reading.digest());
 
+        let counts = slot >= self.first_slot.previous();
         let household = self.household_mut(point);
         household.reading_seq = seq;
         household.reading_head = digest;
-        if quarantine.is_none() {
+        if quarantine.is_none() && counts {
             household.edges.insert(slot, registers);
             household.edge_digests.insert(slot, digest);
         }

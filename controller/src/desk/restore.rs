@@ -81,12 +81,12 @@ pub enum RestoreFault {
 
 impl Desk {
     /// A desk that goes on where the records end; at its first start the first settled slot is the
-    /// present one, which nobody could order for.
+    /// one after the present, whose start is the first moment that everybody's meter is asked for.
     ///
     /// # Errors
     /// [`RestoreFault`] when configuration and records contradict each other.
     pub fn restore(setup: Setup, saved: Saved, now_ms: i64) -> Result<Self, RestoreFault> {
-        let first = saved.first_slot.unwrap_or_else(|| Slot::at_ms(now_ms));
+        let first = saved.first_slot.unwrap_or_else(|| Slot::at_ms(now_ms).next());
         let next_settle = saved.log.as_ref().map_or(first, |(slot, _)| slot.next());
         let next_gate = saved.last_cleared.map_or(first, Slot::next);
         let (seq, from) = saved.last_anchor.map_or((1, first), |(seq, to)| (seq + 1, to.next()));
@@ -105,6 +105,7 @@ impl Desk {
             books: BTreeMap::new(),
             cleared: BTreeMap::new(),
             solving: None,
+            first_slot: first,
             next_gate,
             next_settle,
             offered: None,
@@ -157,6 +158,9 @@ fn restore_households(
         }
     }
     for (point, slot, registers, digest) in &saved.edges {
+        if saved.first_slot.is_some_and(|first| *slot < first.previous()) {
+            continue;
+        }
         if let Some(household) = households.get_mut(point).filter(|known| known.reading_seq > 0) {
             household.edges.insert(*slot, *registers);
             household.edge_digests.insert(*slot, *digest);

@@ -92,7 +92,7 @@ async fn a_crash_at_any_point_changes_nothing() {
                 }
             }
         }
-        assert_eq!(street.count("SELECT COUNT(*) FROM header").await, 7);
+        assert_eq!(street.count("SELECT COUNT(*) FROM header").await, 6);
         assert_eq!(street.count("SELECT COUNT(*) FROM anchor").await, 1);
         assert_eq!(street.count("SELECT SUM(cleared_wh) FROM clearing WHERE slot <= (SELECT MAX(slot) FROM header)").await, 6 * 500);
         let last = street.delivery(0, START.offset(6)).expect("settled");

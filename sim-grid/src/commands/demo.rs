@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::Args;
 use clock::{Clock, ClockConfig};
 use controller::http::events::Event;
-use sim_grid::demo::{Demo, DemoOptions};
+use sim_grid::demo::{Demo, DemoOptions, RpcNode};
 use sim_grid::faces::BrokerUrl;
 use sim_grid::scenario::{Scenario, parse_slot};
 use tokio::sync::broadcast;
@@ -44,8 +44,11 @@ pub struct DemoArgs {
     #[arg(long)]
     broker: Option<BrokerUrl>,
     /// An EVM node, http://host:port, instead of the one in the process.
-    #[arg(long)]
+    #[arg(long, requires = "rpc_key")]
     rpc: Option<String>,
+    /// File with the key of an account on that node that pays for transactions.
+    #[arg(long, requires = "rpc")]
+    rpc_key: Option<PathBuf>,
     /// Settled slots per anchored epoch.
     #[arg(long, default_value_t = 4)]
     anchor_every_slots: u32,
@@ -83,7 +86,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
         data_dir: folder.clone(),
         http: args.http,
         broker: args.broker.clone(),
-        rpc: args.rpc.clone(),
+        rpc: args.rpc.clone().zip(args.rpc_key.clone()).map(|(url, key_file)| RpcNode { url, key_file }),
         anchor_every_slots: args.anchor_every_slots,
         clock: Some(anchor),
     };

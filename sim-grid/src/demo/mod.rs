@@ -40,11 +40,20 @@ pub struct DemoOptions {
     /// A broker elsewhere; otherwise one in the process, on a free port.
     pub broker: Option<BrokerUrl>,
     /// An EVM node; otherwise one in the process.
-    pub rpc: Option<String>,
+    pub rpc: Option<RpcNode>,
     /// Settled slots per anchored epoch.
     pub anchor_every_slots: u32,
     /// The `[clock]` section of every configuration; none when the clock is moved by hand.
     pub clock: Option<ClockConfig>,
+}
+
+/// An EVM node and an account on it that pays for transactions.
+#[derive(Debug, Clone)]
+pub struct RpcNode {
+    /// `http://host:port`.
+    pub url: String,
+    /// File with the account's key, readable by its owner only.
+    pub key_file: PathBuf,
 }
 
 /// A running street.

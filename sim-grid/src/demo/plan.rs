@@ -99,7 +99,14 @@ impl Plan {
             },
             feeder: Some(FeederConfig { dir: folder }),
             chain: ChainConfig {
-                rpc: options.rpc.clone(),
+                rpc: options.rpc.as_ref().map(|node| node.url.clone()),
+                key_file: match &options.rpc {
+                    Some(node) => Some(std::path::absolute(&node.key_file)?),
+                    None => None,
+                },
+                // A node for trying things out makes a block per transaction and then no more, so
+                // nothing would ever be finalised there.
+                finality: Some("latest".to_owned()),
                 anchor_every_slots: options.anchor_every_slots,
                 ..ChainConfig::default()
             },
