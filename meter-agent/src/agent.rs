@@ -1,15 +1,14 @@
 //! The shell: carries messages, registers and time to the [`Core`] and does what it says, in order.
 
-use std::pin::Pin;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clock::Clock;
 use protocol::{ClockStatus, Domain, MAX_MESSAGE_BYTES, Topic, Up};
-use rumqttc::v5::AsyncClient;
 use rumqttc::v5::mqttbytes::QoS;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, error, info, warn};
 use units::{CommunityId, PointId, Slot};
 
@@ -23,6 +22,7 @@ use crate::key_file::{self, KeyError};
 use crate::link;
 use crate::mqtt::{Account, SessionEvent, keep_session};
 use crate::poll::{self, Ask, Plan, Report, serve_broker, serve_line};
+use crate::running::{EdgeReading, Event, Running, due};
 
 /// Reports and events that may wait.
 const QUEUE: usize = 64;
@@ -31,10 +31,9 @@ const QUEUE: usize = 64;
 const EDGE_DELAY: Duration = Duration::from_millis(40);
 /// How long the meter's registers wait for those of the generators at an edge, real time.
 const SETTLE: Duration = Duration::from_millis(300);
-/// First and longest wait before an edge is read again, real time.
-const EDGE_RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
-/// First and longest wait for the operator's answer, real time.
-const ANSWER_WAIT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+
+/// How long the tasks get to take their leave, real time.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Why the agent does not run or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +99,13 @@ impl Agent {
             clock: clock_status(config),
         };
         let core = Core::new(settings, recovered, clock.now_ms());
+        if let Some(last) = core.status().journalled_slot
+            && last > Slot::at_ms(clock.now_ms()).number()
+        {
+            warn!(point = %config.point, journal = %Slot::new(last),
+                "the journal is ahead of the clock: no reading is made until the clock is there; \
+                 is the clock right?");
+        }
         let account = poll::account(&config.mqtt, format!("streetwatt-{}", config.point))?;
         Ok(Self {
             community: config.community.clone(),
@@ -155,6 +161,9 @@ impl Agent {
             // Best effort: the broker learns of the end either way.
             let _ = client.try_disconnect();
         }
+        drop(running);
+        let ended = async { while tasks.join_next().await.is_some() {} };
+        let _ = timeout(FAREWELL, ended).await;
         result
     }
 
@@ -189,7 +198,7 @@ impl Agent {
             edge_timer: None,
             answer_timer: None,
             answer_failures: 0,
-            silent: std::collections::BTreeMap::new(),
+            silent: BTreeMap::new(),
         }
     }
 
@@ -392,99 +401,6 @@ impl Agent {
         // A full queue is like a lost message: readings and questions are sent again.
         if let Err(refused) = client.try_publish(topic, qos, false, payload) {
             debug!(point = %self.point, %kind, %refused, "not sent");
-        }
-    }
-}
-
-/// What happened, for the loop.
-enum Event {
-    Link(SessionEvent),
-    Report(Report),
-    Time,
-    EdgeTimer,
-    Overdue,
-    Poll,
-}
-
-type Timer = Option<Pin<Box<Sleep>>>;
-
-/// Waits for a timer; for ever when it is not set.
-async fn due(timer: &mut Timer) {
-    match timer {
-        Some(timer) => timer.as_mut().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// An edge that is being read.
-struct EdgeReading {
-    slot: Slot,
-    /// The devices have been asked.
-    begun: bool,
-    /// Lines that have not answered yet.
-    lines_open: usize,
-    /// Nobody is waited for any longer.
-    settled: bool,
-    attempts: u32,
-}
-
-impl EdgeReading {
-    const fn of(slot: Slot) -> Self {
-        Self { slot, begun: false, lines_open: 0, settled: false, attempts: 0 }
-    }
-}
-
-/// The parts that live while the agent runs.
-struct Running {
-    lines: Vec<mpsc::Sender<Ask>>,
-    reports: mpsc::Receiver<Report>,
-    link: mpsc::Receiver<SessionEvent>,
-    poll: Interval,
-    client: Option<AsyncClient>,
-    /// Lines that have not finished the present poll.
-    polling: usize,
-    edge: Option<EdgeReading>,
-    edge_timer: Timer,
-    answer_timer: Timer,
-    answer_failures: u32,
-    /// Devices that cannot be read, and why.
-    silent: std::collections::BTreeMap<usize, String>,
-}
-
-impl Running {
-    /// Asks every line; returns how many took it. A line that is still busy does without.
-    fn ask(&self, ask: Ask) -> usize {
-        self.lines.iter().filter(|line| line.try_send(ask).is_ok()).count()
-    }
-
-    /// Asks the devices for the registers at the edge.
-    fn begin_edge(&mut self) {
-        let lines_open = self.ask(Ask::Edge);
-        if let Some(edge) = &mut self.edge {
-            (edge.begun, edge.lines_open) = (true, lines_open);
-        }
-    }
-
-    /// Tries the edge again after a while.
-    fn retry_edge(&mut self, chance: &mut Chance) {
-        let asked = if self.edge_timer.is_none() { Some(self.ask(Ask::Edge)) } else { None };
-        let Some(edge) = &mut self.edge else { return };
-        if let Some(lines) = asked {
-            edge.attempts = edge.attempts.saturating_add(1);
-            edge.lines_open = lines;
-            edge.settled = false;
-            let (first, longest) = EDGE_RETRY;
-            self.edge_timer = Some(Box::pin(sleep(chance.backoff(edge.attempts, first, longest))));
-        }
-    }
-
-    fn await_answer(&mut self, chance: &mut Chance) {
-        let (first, longest) = ANSWER_WAIT;
-        let wait = chance.backoff(self.answer_failures + 1, first, longest);
-        let until = Instant::now() + wait;
-        match &mut self.answer_timer {
-            Some(timer) => timer.as_mut().reset(until),
-            None => self.answer_timer = Some(Box::pin(sleep(wait))),
         }
     }
 }

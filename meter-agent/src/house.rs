@@ -159,14 +159,15 @@ impl House {
     /// The registers as they are now; none while the meter has not spoken lately.
     #[must_use]
     pub fn registers_now(&self, now_ms: i64) -> Option<Registers> {
-        let meter = self.meter()?;
-        self.registers(|device, quantity| device.count_since(quantity, now_ms - meter.max_age_ms))
+        let from_ms = now_ms - self.meter()?.max_age_ms;
+        self.registers(from_ms, |device, quantity| device.count_since(quantity, from_ms))
     }
 
     /// The registers at the end of a slot; none while the meter has not spoken since.
     #[must_use]
     pub fn registers_at(&self, slot: Slot) -> Option<Registers> {
-        self.registers(|device, quantity| device.count_at(quantity, slot.end_ms()))
+        let edge_ms = slot.end_ms();
+        self.registers(edge_ms, |device, quantity| device.count_at(quantity, edge_ms))
     }
 
     /// Whether every generator has spoken since the end of a slot.
@@ -178,6 +179,7 @@ impl House {
 
     fn registers(
         &self,
+        from_ms: i64,
         count: impl Fn(&Device, Quantity) -> (Observed<Count>, Option<i64>),
     ) -> Option<Registers> {
         let meter = self.meter()?;
@@ -190,7 +192,11 @@ impl House {
             .of(Role::Pv)
             .map(|device| (device.name.clone(), count(device, Quantity::EnergyProduced).0))
             .collect();
-        Some(Registers { taken_ms, import, export, produced })
+        let power = meter.trails.get(&Quantity::Power).map(|trail| &trail.latest);
+        let power_mw = power
+            .filter(|power| power.taken_ms >= from_ms)
+            .and_then(|power| power.value.as_value().copied());
+        Some(Registers { taken_ms, import, export, produced, power_mw })
     }
 
     fn of(&self, role: Role) -> impl Iterator<Item = &Device> {

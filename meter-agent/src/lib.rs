@@ -20,6 +20,7 @@ mod link;
 pub mod modbus;
 mod mqtt;
 mod poll;
+mod running;
 mod state_file;
 
 pub use agent::{Agent, AgentError};

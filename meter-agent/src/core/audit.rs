@@ -7,7 +7,7 @@
 
 use market::{Basis, Late, Own, Terms, charge};
 use protocol::merkle::{self, Frontier};
-use protocol::{Address, Delivery, Domain, Header, LateLine, Order, Side, Statement};
+use protocol::{Address, Delivery, Domain, Header, LateLine, Order, Side, Statement, keccak256};
 use units::{Energy, PointId, Price, Slot};
 
 use super::book::Book;
@@ -200,6 +200,10 @@ fn published(header: &Header, known: &Knowledge<'_>) -> Result<(), Finding> {
         same("clearing price", header.price.as_slice(), clearing.price.as_slice())?;
         same("orders root", header.orders_root, clearing.orders_root)?;
         same("scheduled energy", header.scheduled_wh, clearing.cleared_wh)?;
+        // Whoever could choose the seed could choose who gets the last watt-hours of a tie.
+        let (log, orders) = (clearing.log_root.as_slice(), clearing.orders_root.as_slice());
+        let seed = keccak256([log, orders, &header.slot.to_be_bytes()].concat());
+        same("seed of the draws", clearing.seed, seed)?;
     }
     Ok(())
 }

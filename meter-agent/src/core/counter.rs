@@ -75,6 +75,12 @@ impl Watched {
         self.counter
     }
 
+    /// Whether the last look was held back.
+    #[must_use]
+    pub const fn is_suspect(&self) -> bool {
+        self.suspect.is_some()
+    }
+
     /// The register in whole Wh (rounded to the nearest; never decreasing).
     #[must_use]
     pub const fn wh(&self) -> i64 {

@@ -35,7 +35,8 @@ impl Core {
         registers: Option<Registers>,
         effects: &mut Vec<Effect>,
     ) {
-        if let Some(registers) = registers {
+        // While an edge is to be read its registers come first: they may be older than these.
+        if let Some(registers) = registers.filter(|_| self.edges.due(now_ms).is_none()) {
             self.look(&registers, effects);
         }
         if self.is_connected() {
@@ -81,8 +82,6 @@ impl Core {
         let before = self.edges.last().map(|(last, _)| last);
         let bridges = before.is_some_and(|last| last.next() != slot) || self.exchanged;
         let quality = if bridges { Quality::Bridged } else { Quality::Measured };
-        let power_w = self.flows.as_ref().filter(|flows| flows.taken_ms >= slot.end_ms());
-        let power_w = power_w.and_then(|flows| flows.power_mw).map(to_w);
         let reading = Reading {
             point: self.settings.point.to_string(),
             epoch: self.settings.epoch,
@@ -94,7 +93,7 @@ impl Core {
             import_wh,
             export_wh,
             produced_wh: self.produced_wh(registers).into_iter().collect(),
-            power_w: power_w.into_iter().collect(),
+            power_w: registers.power_mw.map(to_w).into_iter().collect(),
             quality: quality.to_string(),
         };
         self.journal(slot, reading, effects);
@@ -148,10 +147,14 @@ impl Core {
             self.counters.insert(id.to_owned(), Watched::new(count, taken_ms));
             return true;
         };
+        let known = watched.is_suspect();
         match watched.look(count, taken_ms, self.settings.connection_w) {
             Look::Plain => true,
             Look::Held(why) => {
-                effects.push(Effect::Report(Level::Warning, format!("{id} register held: {why}")));
+                if !known {
+                    let text = format!("{id} register held: {why}");
+                    effects.push(Effect::Report(Level::Warning, text));
+                }
                 false
             }
             Look::Exchanged(why) => {

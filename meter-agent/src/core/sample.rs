@@ -24,6 +24,8 @@ pub struct Registers {
     pub export: Observed<Count>,
     /// Production, by device; empty without a plant of its own.
     pub produced: BTreeMap<String, Observed<Count>>,
+    /// Power at the grid connection then, mW, positive = from the grid, when it was measured too.
+    pub power_mw: Option<i64>,
 }
 
 /// The present flows, for display and for a first forecast.

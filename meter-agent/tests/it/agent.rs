@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clock::{Clock, ManualHand};
 use meter_agent::config::{BidConfig, DeviceConfig, DeviceMqttConfig, KeyConfig, MqttConfig, Role};
-use meter_agent::{Agent, AgentError, Config, Status};
+use meter_agent::{Agent, AgentError, Config, Status, check_devices};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::{AsyncClient, MqttOptions};
 use tokio::sync::watch;
@@ -99,7 +99,7 @@ impl Home {
     }
 }
 
-fn config(folder: &Path, host: &str, cable: &Cable, community: &str) -> Config {
+pub fn config(folder: &Path, host: &str, cable: &Cable, community: &str) -> Config {
     let data_dir = folder.to_owned();
     std::fs::write(data_dir.join("household.key"), "2a".repeat(32)).expect("written");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
@@ -324,6 +324,85 @@ async fn publisher(address: SocketAddr, id: &str) -> AsyncClient {
     let (client, mut events) = AsyncClient::new(options, 16);
     tokio::spawn(async move { while events.poll().await.is_ok() {} });
     client
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_neighbour_on_the_line_does_not_slow_the_meter_down() {
+    let mut home = Home::new("street-silent").await;
+    home.device.mute(9);
+    home.config.poll_interval_ms = 100;
+    home.config.devices.push(DeviceConfig {
+        name: "roof".into(),
+        role: Role::Pv,
+        map: "sunspec-inverter-103".into(),
+        unit: Some(9),
+        timeout_ms: Some(50),
+        ..home.config.devices[0].clone()
+    });
+    let mut agent = RunningAgent::start(&home.config, &home.clock);
+    home.desk.await_readings(1, home.clock.now_ms()).await;
+    while home.desk.lives.len() < 40 {
+        home.desk.next(home.clock.now_ms()).await;
+    }
+    let asked = home.device.asked_in_vain(9);
+    assert!((1..=14).contains(&asked), "{asked} questions in 40 polls");
+    assert!(home.desk.lives.last().is_some_and(|live| live.power_w == [400]));
+    assert!(home.desk.lives.iter().all(|live| live.pv_w.is_empty()), "unknown is not zero");
+    assert!(home.desk.stored[0].produced_wh.is_empty());
+    home.pass(FIRST, 25);
+    home.desk.await_readings(2, home.clock.now_ms()).await;
+    assert_eq!(home.desk.stored[1].quality, "measured");
+    agent.until("released", |status| status.released_seq == 2).await;
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_live_check_listens_to_meters_that_publish() {
+    let mut home = Home::new("street-check").await;
+    home.config.devices[0] = DeviceConfig {
+        map: "dsmr-reader".into(),
+        host: None,
+        unit: None,
+        timeout_ms: None,
+        mqtt: Some(DeviceMqttConfig { topic: "dsmr/reading".into(), broker: None, max_age_s: 60 }),
+        ..home.config.devices[0].clone()
+    };
+    let meter = publisher(home.broker, "dsmr-meter").await;
+    let talk = async {
+        loop {
+            for (name, payload) in [
+                ("electricity_delivered_1", "1.5"),
+                ("electricity_delivered_2", "2"),
+                ("electricity_returned_1", "0"),
+                ("electricity_returned_2", "0.25"),
+                ("electricity_currently_delivered", "0.4"),
+                ("electricity_currently_returned", "0"),
+            ] {
+                let topic = format!("dsmr/reading/{name}");
+                meter.publish(topic, QoS::AtLeastOnce, false, payload).await.expect("queued");
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let checks = tokio::select! {
+        checks = check_devices(&home.config, home.clock.clone(), Duration::from_secs(15)) => checks,
+        () = talk => unreachable!("the meter talks for ever"),
+    };
+    let checks = checks.expect("the configuration is right");
+    assert!(checks[0].problems.is_empty(), "{checks:?}");
+    let value = |quantity: &str| {
+        checks[0].figures.iter().find(|figure| figure.quantity == quantity).and_then(|f| f.value)
+    };
+    assert_eq!(value("energy_import"), Some(3_500_000));
+    assert_eq!(value("energy_export"), Some(250_000));
+    assert_eq!(value("power"), Some(400_000));
+
+    // Nobody there: the problem is named when the patience ends.
+    home.config.devices[0].mqtt.as_mut().expect("set").topic = "nobody".into();
+    let clock = home.clock.clone();
+    let checks =
+        check_devices(&home.config, clock, Duration::from_millis(300)).await.expect("runs");
+    assert!(checks[0].problems[0].contains("nothing heard yet"), "{checks:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,10 +1,11 @@
 //! Bills are believed when everything holds, and only then.
 
 use meter_agent::core::Input;
-use protocol::{B256, Delivery, Header, Statement, U256, merkle};
+use proptest::prelude::*;
+use protocol::{B256, Delivery, Down, Header, Public, Statement, Topic, U256, merkle};
 use units::Slot;
 
-use crate::support::operator::{Operator, RETAIL};
+use crate::support::operator::{Operator, RETAIL, point};
 use crate::support::world::{FIRST, World};
 
 #[test]
@@ -320,11 +321,59 @@ fn malformed_statements_are_refused_and_harm_nothing() {
         serde_json::to_vec(&far).expect("plain data"),
     ];
     for payload in garbage {
-        world.hear(protocol::Down::Statement, payload);
+        world.hear(Down::Statement, payload);
     }
     assert_eq!(world.core.status().refused, refused + 4);
     world.hear_delivery(&round.delivery);
     assert_eq!((world.core.status().verified, world.core.status().failed), (3, 0));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    /// Whatever arrives on whatever topic: no panic, nothing believed, nothing released.
+    #[test]
+    fn mangled_messages_change_nothing(
+        topic in 0..7_usize,
+        kind in 0..3_usize,
+        position in any::<prop::sample::Index>(),
+        bytes in prop::collection::vec(any::<u8>(), 1..40),
+    ) {
+        let mut world = World::new();
+        world.honest_run(1);
+        world.edge(FIRST.next(), 30, 0);
+        let reading = world.readings().pop().expect("read");
+        for entry in &world.journal {
+            world.operator.store(&entry.reading.body);
+        }
+        let receipt = world.operator.receipt(&reading, world.now_ms);
+        let round = world.operator.settle(FIRST.next(), world.now_ms, None);
+        let honest = match kind {
+            0 => serde_json::to_vec(&round.delivery).expect("plain data"),
+            1 => world.operator.sign(receipt).to_json(),
+            _ => world.operator.sign(world.operator.offer(FIRST.offset(2), world.now_ms)).to_json(),
+        };
+        let mut mangled = honest.clone();
+        let at = position.index(mangled.len());
+        mangled.splice(at..(at + bytes.len() / 2).min(mangled.len()), bytes);
+        let same = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).ok();
+        prop_assume!(same(&mangled) != same(&honest));
+        let topics = [
+            Topic::Down(point(), Down::Receipt),
+            Topic::Down(point(), Down::Verdict),
+            Topic::Down(point(), Down::Fill),
+            Topic::Down(point(), Down::Statement),
+            Topic::Down(point(), Down::Refusal),
+            Topic::Public(Public::Offer),
+            Topic::Public(Public::Clearing),
+        ];
+        let before = world.core.status().clone();
+        world.step(Input::Message(topics[topic].clone(), mangled));
+        let after = world.core.status();
+        prop_assert_eq!(after.verified, before.verified);
+        prop_assert_eq!(after.released_seq, before.released_seq);
+        prop_assert_eq!(after.orders, before.orders);
+    }
 }
 
 #[test]

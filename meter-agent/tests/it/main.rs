@@ -6,6 +6,7 @@ mod cli;
 mod configuration;
 mod delivery;
 mod journal;
+mod kill;
 mod maps;
 mod modbus;
 mod support;

@@ -195,6 +195,16 @@ impl Desk {
         }
     }
 
+    /// Does its work for a while.
+    pub async fn work_for(&mut self, time: Duration, now_ms: i64) {
+        let _ = timeout(time, async {
+            loop {
+                self.next(now_ms).await;
+            }
+        })
+        .await;
+    }
+
     /// Waits until this many readings are stored.
     pub async fn await_readings(&mut self, count: usize, now_ms: i64) {
         while self.stored.len() < count {

@@ -38,6 +38,8 @@ pub struct Content {
     registers: BTreeMap<(u8, u8, u16), u16>,
     faults: VecDeque<Fault>,
     requests: u64,
+    /// Units that never answer, and how often they were asked.
+    mute: BTreeMap<u8, u64>,
     connections: u64,
     functions: Vec<u8>,
 }
@@ -91,6 +93,16 @@ impl Device {
         self.content.lock().expect("not poisoned").faults.extend(faults);
     }
 
+    /// Makes a unit silent.
+    pub fn mute(&self, unit: u8) {
+        self.content.lock().expect("not poisoned").mute.insert(unit, 0);
+    }
+
+    /// How often a silent unit was asked.
+    pub fn asked_in_vain(&self, unit: u8) -> u64 {
+        self.content.lock().expect("not poisoned").mute[&unit]
+    }
+
     pub fn requests(&self) -> u64 {
         self.content.lock().expect("not poisoned").requests
     }
@@ -118,6 +130,10 @@ async fn serve(mut stream: TcpStream, content: Arc<Mutex<Content>>) {
         let (fault, words) = {
             let mut content = content.lock().expect("not poisoned");
             content.requests += 1;
+            if let Some(asked) = content.mute.get_mut(&unit) {
+                *asked += 1;
+                continue;
+            }
             if !content.functions.contains(&function) {
                 content.functions.push(function);
             }

@@ -8,6 +8,7 @@ use protocol::merkle::{self, Frontier};
 use protocol::{
     Address, B256, Checkpoint, Clearing, Delivery, Domain, Fill, Header, LateLine, Offer,
     OperatorKey, Order, Reading, Receipt, Side, Signed, Statement, Totals, U256, Verdict,
+    keccak256,
 };
 use units::{CommunityId, Energy, PointId, Price, Slot};
 
@@ -215,11 +216,12 @@ impl Operator {
 
     fn public(&self, clearing: &market::Clearing, now_ms: i64) -> Clearing {
         let price: Vec<i64> = clearing.price.map(Price::nano_per_wh).into_iter().collect();
+        let (orders_root, slot) = (B256::repeat_byte(7), clearing.slot.number().to_be_bytes());
         Clearing {
             slot: clearing.slot.number(),
-            orders_root: B256::repeat_byte(7),
+            orders_root,
             log_root: B256::ZERO,
-            seed: B256::ZERO,
+            seed: keccak256([B256::ZERO.as_slice(), orders_root.as_slice(), &slot].concat()),
             orders: 2,
             cleared_wh: clearing.cleared.wh(),
             interval: price.iter().chain(&price).copied().collect(),

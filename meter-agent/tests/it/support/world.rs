@@ -111,6 +111,7 @@ impl World {
             import: count(self.import_wh),
             export: count(self.export_wh),
             produced: BTreeMap::new(),
+            power_mw: None,
         }
     }
 

@@ -1,0 +1,113 @@
+//! What lives while an agent runs: its channels, its timers, and the edge that is being read.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::time::Duration;
+
+use rumqttc::v5::AsyncClient;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Interval, Sleep, sleep};
+use units::Slot;
+
+use crate::chance::Chance;
+use crate::mqtt::SessionEvent;
+use crate::poll::{Ask, Report};
+
+/// First and longest wait before an edge is read again, real time.
+const EDGE_RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
+/// First and longest wait for the operator's answer, real time.
+const ANSWER_WAIT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+
+/// What happened, for the loop.
+pub enum Event {
+    Link(SessionEvent),
+    Report(Report),
+    Time,
+    EdgeTimer,
+    Overdue,
+    Poll,
+}
+
+pub type Timer = Option<Pin<Box<Sleep>>>;
+
+/// Waits for a timer; for ever when it is not set.
+pub async fn due(timer: &mut Timer) {
+    match timer {
+        Some(timer) => timer.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// An edge that is being read.
+pub struct EdgeReading {
+    pub slot: Slot,
+    /// The devices have been asked.
+    pub begun: bool,
+    /// Lines that have not answered yet.
+    pub lines_open: usize,
+    /// Nobody is waited for any longer.
+    pub settled: bool,
+    pub attempts: u32,
+}
+
+impl EdgeReading {
+    /// An edge that nobody has been asked for yet.
+    pub const fn of(slot: Slot) -> Self {
+        Self { slot, begun: false, lines_open: 0, settled: false, attempts: 0 }
+    }
+}
+
+/// The parts that live while the agent runs.
+pub struct Running {
+    pub lines: Vec<mpsc::Sender<Ask>>,
+    pub reports: mpsc::Receiver<Report>,
+    pub link: mpsc::Receiver<SessionEvent>,
+    pub poll: Interval,
+    pub client: Option<AsyncClient>,
+    /// Lines that have not finished the present poll.
+    pub polling: usize,
+    pub edge: Option<EdgeReading>,
+    pub edge_timer: Timer,
+    pub answer_timer: Timer,
+    pub answer_failures: u32,
+    /// Devices that cannot be read, and why.
+    pub silent: BTreeMap<usize, String>,
+}
+
+impl Running {
+    /// Asks every line; returns how many took it. A line that is still busy does without.
+    pub fn ask(&self, ask: Ask) -> usize {
+        self.lines.iter().filter(|line| line.try_send(ask).is_ok()).count()
+    }
+
+    /// Asks the devices for the registers at the edge.
+    pub fn begin_edge(&mut self) {
+        let lines_open = self.ask(Ask::Edge);
+        if let Some(edge) = &mut self.edge {
+            (edge.begun, edge.lines_open) = (true, lines_open);
+        }
+    }
+
+    /// Tries the edge again after a while.
+    pub fn retry_edge(&mut self, chance: &mut Chance) {
+        let asked = if self.edge_timer.is_none() { Some(self.ask(Ask::Edge)) } else { None };
+        let Some(edge) = &mut self.edge else { return };
+        if let Some(lines) = asked {
+            edge.attempts = edge.attempts.saturating_add(1);
+            edge.lines_open = lines;
+            edge.settled = false;
+            let (first, longest) = EDGE_RETRY;
+            self.edge_timer = Some(Box::pin(sleep(chance.backoff(edge.attempts, first, longest))));
+        }
+    }
+
+    pub fn await_answer(&mut self, chance: &mut Chance) {
+        let (first, longest) = ANSWER_WAIT;
+        let wait = chance.backoff(self.answer_failures + 1, first, longest);
+        let until = Instant::now() + wait;
+        match &mut self.answer_timer {
+            Some(timer) => timer.as_mut().reset(until),
+            None => self.answer_timer = Some(Box::pin(sleep(wait))),
+        }
+    }
+}
