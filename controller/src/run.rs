@@ -234,7 +234,10 @@ impl Shell {
                         self.desk.offer_again();
                     }
                 }
-                _ = stopped.changed() => return self.close().await,
+                _ = stopped.changed() => {
+                    incoming.close();
+                    return self.close().await;
+                }
             }
             let step = self.desk.step(self.clock.now_ms(), inputs);
             self.carry_out(step, &proposals).await?;
