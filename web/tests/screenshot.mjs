@@ -14,7 +14,8 @@ mkdirSync(out, { recursive: true });
 
 const SIZES = { phone: { width: 390, height: 844 }, desk: { width: 1440, height: 900 } };
 const { households } = await (await fetch(new URL('/api/v1/households', base))).json();
-const solar = households.find((one) => one.devices.includes('battery')) ?? households[0];
+/** The home with the most to tell: the one that sold most. */
+const solar = households.reduce((best, one) => (one.today.sold_wh > best.today.sold_wh ? one : best));
 const { last } = await (await fetch(new URL('/api/v1/street', base))).json();
 const PAGES = { street: '/', homes: '/homes', home: `/home/${encodeURIComponent(solar.point)}`, feeder: '/feeder', chain: '/chain', slot: `/slot/${last.slot}` };
 

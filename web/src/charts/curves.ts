@@ -19,10 +19,13 @@ export function stairs(levels: { price: number; quantity_wh: number }[]): Point[
   });
 }
 
+const closed = (line: Point[], to: number): Point[] => (line.length === 0 ? line : [...line, [line.at(-1)![0], to]]);
+
 export function curves(slot: SlotDetail, currency: string, look: Look) {
   const { palette } = look;
-  const bids = stairs(slot.curves.bids);
-  const asks = stairs(slot.curves.asks);
+  // Beyond the last order there is no more demand or supply: the curves fall and rise for good.
+  const bids = closed(stairs(slot.curves.bids), Math.min(...[slot.feed_in, ...slot.curves.asks.map((ask) => ask.price)].map(centsPerKwh)));
+  const asks = closed(stairs(slot.curves.asks), Math.max(...[slot.retail, ...slot.curves.bids.map((bid) => bid.price)].map(centsPerKwh)));
   const far = Math.max(bids.at(-1)?.[0] ?? 0, asks.at(-1)?.[0] ?? 0, 0.1);
   const line = { type: 'line', symbol: 'none', emphasis: { disabled: true } };
   const tariff = (nano: number, text: string, dash: boolean, above: boolean) => ({
@@ -90,7 +93,7 @@ function cleared(slot: SlotDetail, currency: string, far: number, { palette }: L
       z: 5,
       data: [[x, y]],
       itemStyle: { color: palette.tone.near, borderColor: palette.surface, borderWidth: 2 },
-      label: { show: true, position: toRight ? 'right' : 'left', distance: 8, formatter: price(slot.price, currency), color: palette.ink, fontFamily: palette.font, fontWeight: 650, fontSize: 14, textBorderColor: palette.surface, textBorderWidth: 3 },
+      label: { show: true, position: toRight ? [14, 15] : [-1, 15], align: toRight ? 'left' : 'right', formatter: price(slot.price, currency), color: palette.ink, fontFamily: palette.font, fontWeight: 650, fontSize: 14, textBorderColor: palette.surface, textBorderWidth: 3 },
       tooltip: { formatter: () => row(palette.tone.near, 'cleared', `${x.toFixed(2)} kWh`) },
     },
   ];
