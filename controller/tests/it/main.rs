@@ -1,6 +1,7 @@
 //! The controller against real parts: SQLite on a disk, real signatures, real HTTP.
 
 mod bundle;
+mod config;
 mod desk;
 mod http;
 mod record;
