@@ -7,7 +7,9 @@
 //!   Shelly, Tasmota and DSMR-reader telegrams.
 //! - [`faces`] opens them to the outside: Modbus TCP ports and MQTT clients.
 //! - [`street`] moves world and faces through time.
+//! - [`bench`] measures what all of it costs.
 
+pub mod bench;
 pub mod demo;
 pub mod devices;
 pub mod faces;

@@ -17,6 +17,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Bench(commands::bench::BenchArgs),
     Demo(commands::demo::DemoArgs),
     Serve(commands::serve::ServeArgs),
 }
@@ -27,6 +28,7 @@ async fn main() -> ExitCode {
         .unwrap_or_else(|_| EnvFilter::new("warn,sim_grid=info,rumqttd=off"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let ended = match Cli::parse().command {
+        Command::Bench(args) => commands::bench::run(args).await,
         Command::Demo(args) => commands::demo::run(args).await,
         Command::Serve(args) => commands::serve::run(args).await,
     };

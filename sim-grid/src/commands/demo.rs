@@ -9,20 +9,15 @@ use clock::{Clock, ClockConfig};
 use controller::http::events::Event;
 use sim_grid::demo::{Demo, DemoOptions, RpcNode};
 use sim_grid::faces::BrokerUrl;
-use sim_grid::scenario::{Scenario, parse_slot};
+use sim_grid::scenario::parse_slot;
 use tokio::sync::broadcast;
 use units::Slot;
-
-/// Where the shipped street starts: a sunny summer morning.
-const SHIPPED_START: &str = "2016-07-23T07:00Z";
-/// Where the shipped street is, seen from the checkout.
-const SHIPPED: &str = "sim-grid/scenarios/semiurb4";
 
 /// Trade a whole street: simulated devices, an agent per household, the controller and its page.
 #[derive(Args)]
 pub struct DemoArgs {
     /// Folder of the scenario.
-    #[arg(long, default_value = SHIPPED)]
+    #[arg(long, default_value = super::SHIPPED)]
     scenario: PathBuf,
     /// Tariff of the scenario; the first one if left out.
     #[arg(long)]
@@ -75,7 +70,10 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
         (None, Some(folder)) => folder.path().to_owned(),
         (None, None) => unreachable!("one of the two was just made"),
     };
-    let from = first_slot(&args)?;
+    let from = match args.from {
+        Some(from) => from,
+        None => super::first_slot(&args.scenario)?,
+    };
     let anchor = anchor(&folder, from, args.speed)?;
     let clock = Clock::from_config(Some(anchor));
     let options = DemoOptions {
@@ -86,7 +84,11 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
         data_dir: folder.clone(),
         http: args.http,
         broker: args.broker.clone(),
-        rpc: args.rpc.clone().zip(args.rpc_key.clone()).map(|(url, key_file)| RpcNode { url, key_file }),
+        rpc: args
+            .rpc
+            .clone()
+            .zip(args.rpc_key.clone())
+            .map(|(url, key_file)| RpcNode { url, key_file }),
         anchor_every_slots: args.anchor_every_slots,
         clock: Some(anchor),
     };
@@ -107,16 +109,6 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
     farewell(&demo, args.json);
     demo.stop().await?;
     ended
-}
-
-fn first_slot(args: &DemoArgs) -> anyhow::Result<Slot> {
-    if let Some(from) = args.from {
-        return Ok(from);
-    }
-    if args.scenario == Path::new(SHIPPED) {
-        return parse_slot(SHIPPED_START).map_err(anyhow::Error::msg);
-    }
-    Ok(Scenario::load(&args.scenario).context("the scenario is refused")?.timeline.first())
 }
 
 /// The clock's anchor: now for a new folder, as before for one that is used again.

@@ -18,7 +18,7 @@ use units::Slot;
 #[derive(Args)]
 pub struct ServeArgs {
     /// Folder of the scenario.
-    #[arg(long, default_value = "sim-grid/scenarios/semiurb4")]
+    #[arg(long, default_value = super::SHIPPED)]
     scenario: PathBuf,
     /// Tariff of the scenario, shown with the devices; the first one if left out.
     #[arg(long)]

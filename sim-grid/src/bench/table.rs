@@ -1,0 +1,219 @@
+//! The figures as a person reads them.
+
+use std::fmt::Write;
+
+use super::agent::AgentCost;
+use super::clearing::ClearingCost;
+use super::readings::ReadingCost;
+use super::street::StreetCost;
+use super::{Report, Spread};
+
+/// A report as text, at most 100 columns wide.
+#[must_use]
+pub fn table(report: &Report) -> String {
+    let mut text = String::new();
+    let machine = &report.machine;
+    line(
+        &mut text,
+        format_args!(
+            "{} cores{}, {} build",
+            machine.cores,
+            machine.processor.as_ref().map(|name| format!(" of {name}")).unwrap_or_default(),
+            machine.build
+        ),
+    );
+    if let Some(costs) = &report.clearing {
+        clearing(&mut text, costs);
+    }
+    if let Some(cost) = &report.readings {
+        readings(&mut text, cost);
+    }
+    if let Some(cost) = &report.street {
+        street(&mut text, cost);
+    }
+    if let Some(cost) = &report.agent {
+        agent(&mut text, cost);
+    }
+    line(&mut text, format_args!("\nmeasured in {:.0} s", report.seconds));
+    text
+}
+
+fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+    writeln!(text, "{arguments}").expect("a string takes everything");
+}
+
+fn clearing(text: &mut String, costs: &[ClearingCost]) {
+    line(text, format_args!("\nClearing one slot (median, best in brackets)"));
+    line(
+        text,
+        format_args!(
+            "{:>8} {:>15} {:>23} {:>23} {:>13} {:>13}",
+            "orders", "price levels", "linear program", "merit order", "LP / merit", "merit / sort"
+        ),
+    );
+    for cost in costs {
+        line(
+            text,
+            format_args!(
+                "{:>8} {:>15} {:>23} {:>23} {:>12.1}x {:>12.1}x",
+                grouped(cost.orders),
+                format!("{} + {}", grouped(cost.bid_levels), grouped(cost.ask_levels)),
+                spread(cost.lp),
+                spread(cost.merit_order),
+                cost.lp_by_merit_order,
+                cost.merit_order_by_sort,
+            ),
+        );
+        if cost.method != "lp" {
+            line(text, format_args!("         the merit order answered: {}", cost.method));
+        }
+    }
+    line(
+        text,
+        format_args!(
+            "  linear program and merit order with proof and everybody's share; sort: match limits only"
+        ),
+    );
+}
+
+fn readings(text: &mut String, cost: &ReadingCost) {
+    line(
+        text,
+        format_args!(
+            "\nReadings ({} households, {} slots, {} bytes each)",
+            cost.households, cost.slots, cost.message_bytes
+        ),
+    );
+    let mut rate = |what: &str, per_s: f64| {
+        line(text, format_args!("  {what:<58} {:>10} /s", rounded(per_s)));
+    };
+    rate("verified (parsed, digest, Ed25519, one core)", cost.verified_per_s);
+    for stored in &cost.stored {
+        let what = format!("verified and stored, {} in a transaction", stored.batch);
+        rate(&what, stored.per_s);
+    }
+    let settled = &cost.settled;
+    let what = format!("verified, stored and settled, with {} bills", grouped(settled.bills));
+    rate(&what, settled.per_s);
+    line(
+        text,
+        format_args!(
+            "  {:<58} {:>13}",
+            "one fsync of this disk (median)",
+            duration(cost.fsync.median_us)
+        ),
+    );
+}
+
+fn street(text: &mut String, cost: &StreetCost) {
+    line(
+        text,
+        format_args!(
+            "\nStreet end to end ({} households, Modbus, MQTT, SQLite, EVM in one process)",
+            cost.households
+        ),
+    );
+    line(
+        text,
+        format_args!(
+            "  {:<58} {:>10.2} /s   ({} in {:.1} s)",
+            "slots, from offer to verified bill", cost.slots_per_s, cost.slots, cost.seconds
+        ),
+    );
+    line(
+        text,
+        format_args!(
+            "  {} orders, {} kWh traded, {} bills verified, {} epochs anchored",
+            cost.orders,
+            cost.cleared_wh / 1_000,
+            cost.bills_verified,
+            cost.epochs
+        ),
+    );
+}
+
+fn agent(text: &mut String, cost: &AgentCost) {
+    line(
+        text,
+        format_args!(
+            "\nAgent process ({} Modbus devices polled each second, one slot edge, {:.0} s)",
+            cost.devices, cost.watched_s
+        ),
+    );
+    let mut row = |what: &str, value: String| line(text, format_args!("  {what:<58} {value:>13}"));
+    row("resident memory", mebibytes(cost.resident_kib * 1_024));
+    row("most resident memory", mebibytes(cost.peak_resident_kib * 1_024));
+    row("of it not from the program file", mebibytes(cost.own_kib * 1_024));
+    row("threads", cost.threads.to_string());
+    row("processor time per second", format!("{:.1} ms", cost.cpu_ms_per_s));
+    for program in &cost.programs {
+        row(&format!("program file {}", program.name), mebibytes(program.bytes));
+    }
+}
+
+fn spread(spread: Spread) -> String {
+    format!("{} ({})", duration(spread.median_us), duration(spread.best_us))
+}
+
+/// Three significant digits with a unit.
+fn duration(micros: f64) -> String {
+    let (value, unit) = match micros {
+        micros if micros < 999.5 => (micros, "us"),
+        micros if micros < 999_500.0 => (micros / 1e3, "ms"),
+        micros => (micros / 1e6, "s"),
+    };
+    let decimals = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
+    format!("{value:.decimals$} {unit}")
+}
+
+#[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / 1_048_576.0)
+}
+
+/// A rate without decimals that nobody believes.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rates are small")]
+fn rounded(per_s: f64) -> String {
+    grouped(per_s.round().max(0.0) as usize)
+}
+
+/// 1234567 as 1,234,567.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_for_people() {
+        for (number, expected) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (100_000, "100,000"),
+            (1_234_567, "1,234,567"),
+        ] {
+            assert_eq!(grouped(number), expected);
+        }
+        for (micros, expected) in [
+            (0.5, "0.50 us"),
+            (99.96, "100 us"),
+            (12.34, "12.3 us"),
+            (999.7, "1.00 ms"),
+            (1_500_000.0, "1.50 s"),
+        ] {
+            assert_eq!(duration(micros), expected);
+        }
+        assert_eq!(mebibytes(5_767_168), "5.5 MiB");
+    }
+}
