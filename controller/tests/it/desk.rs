@@ -279,3 +279,45 @@ async fn orders_are_replaced_until_the_gate_and_replays_are_refused() {
         200
     );
 }
+
+#[tokio::test]
+async fn a_clock_that_was_wrong_once_does_not_block_the_meter() {
+    let mut street = with_baseline().await;
+    let slot = START.next();
+    pass(&mut street, slot).await;
+    // Home 3 believes that it is next month, then its clock is set right.
+    let future = street.homes[3].reading(slot.offset(3_000), 0, 0);
+    street.step(vec![future]).await;
+    assert_eq!(street.count("SELECT COUNT(*) FROM reading WHERE quarantine IS NOT NULL").await, 1);
+    for crashed in [false, true] {
+        if crashed {
+            street = street.crash().await;
+        }
+        let slot = if crashed { slot.next() } else { slot };
+        street.at(slot.end_ms() + 500).await;
+        let readings = read_all(&mut street, slot);
+        street.step(readings).await;
+        let found = street.delivery(3, slot).expect("settled").statement;
+        assert!(found.measured, "crashed: {crashed}");
+        assert_eq!(found.import_wh, 100);
+    }
+}
+
+#[tokio::test]
+async fn readings_from_before_the_street_count_for_nothing_even_after_a_crash() {
+    let mut street = Street::open(4).await;
+    // Home 3 was metered before; its journal brings old readings along.
+    let old: Vec<_> =
+        [-3, -2].map(|count| street.homes[3].reading(START.offset(count), 70, 0)).into();
+    street.step(old).await;
+    street = street.crash().await;
+    pass(&mut street, START).await;
+    let readings = street.homes.iter_mut().map(|home| home.reading(START, 0, 0)).collect();
+    street.step(readings).await;
+    let slot = START.next();
+    pass(&mut street, slot).await;
+    let readings = read_all(&mut street, slot);
+    street.step(readings).await;
+    let found = street.delivery(3, slot).expect("settled").statement;
+    assert_eq!((found.late.len(), found.import_wh), (0, 100));
+}

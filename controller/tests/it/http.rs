@@ -210,7 +210,7 @@ async fn the_street_shows_what_is_and_not_what_is_unknown() {
     assert_eq!(street["last"]["slot"], slot(SLOTS).number());
     assert_eq!(street["last"]["state"], "settled");
     assert_eq!(street["anchor"]["seq"], 2);
-    assert_eq!(street["today"]["slots"], SLOTS + 1);
+    assert_eq!(street["today"]["slots"], SLOTS);
     let now_ms = street["now_ms"].as_i64().expect("a time");
     for offer in street["offers"].as_array().expect("a list") {
         assert!(offer["gate_ms"].as_i64().expect("a time") > now_ms);
@@ -292,7 +292,7 @@ async fn households_show_their_money_and_their_proofs() {
     for home in 0..4 {
         let view = world.json(&format!("/api/v1/households/H0{home}")).await;
         let statements = view["statements"].as_array().expect("a list");
-        assert_eq!(statements.len(), usize::try_from(SLOTS + 1).expect("small"));
+        assert_eq!(statements.len(), usize::try_from(SLOTS).expect("small"));
         let sum = |name: &str| -> i64 {
             statements.iter().map(|row| row[name].as_i64().expect("a number")).sum()
         };
