@@ -130,6 +130,10 @@ impl Agent {
 
     /// Runs until `shutdown` becomes true or its sender is gone.
     ///
+    /// Whoever moves a clock by hand lets Modbus devices show the registers of a slot's end before
+    /// the hand passes it: they are read at that moment. A device that publishes has to do so after
+    /// the hand has passed, or while it stands less than a second of market time before the edge.
+    ///
     /// # Errors
     /// [`AgentError::Disk`] when a reading or the state cannot be made durable: nothing can be
     /// promised any more, and a restart goes on from what is on disk.

@@ -185,7 +185,7 @@ impl House {
         let meter = self.meter()?;
         let (import, import_ms) = count(meter, Quantity::EnergyImport);
         let (export, export_ms) = count(meter, Quantity::EnergyExport);
-        let taken_ms = import_ms.into_iter().chain(export_ms).min()?;
+        let taken_ms = import_ms.into_iter().chain(export_ms).max()?;
         import.as_value()?;
         export.as_value()?;
         let produced = self
@@ -216,5 +216,120 @@ impl House {
         let values = values.filter(|values| !values.is_empty())?;
         let count = i64::try_from(values.len()).ok()?;
         Some((values.iter().try_fold(0_i64, |sum, &value| sum.checked_add(value))?, count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EDGE: i64 = Slot::new(1_000).end_ms();
+    const SLOT: Slot = Slot::new(1_000);
+
+    fn meter(pushes: bool, no_export: bool) -> House {
+        House::new(vec![Device::new("grid".into(), Role::Meter, no_export, pushes, 60_000)])
+    }
+
+    /// Says figures (quantity, value) at a time.
+    fn say(house: &mut House, device: usize, taken_ms: i64, figures: &[(Quantity, Observed<i64>)]) {
+        let mut readout = Readout::default();
+        for (quantity, value) in figures {
+            let figure = Figure { value: value.clone(), rolls_over_at: None, taken_ms };
+            readout.set(*quantity, figure);
+        }
+        house.device_mut(device).expect("there").take(&readout);
+    }
+
+    fn say_import(house: &mut House, taken_ms: i64, mwh: i64) {
+        let figures = [
+            (Quantity::EnergyImport, Observed::Value(mwh)),
+            (Quantity::EnergyExport, Observed::Value(0)),
+        ];
+        say(house, 0, taken_ms, &figures);
+    }
+
+    /// Import and its time at the edge after messages at (milliseconds from the edge, mWh).
+    fn at_edge(pushes: bool, messages: &[(i64, i64)]) -> Option<(i64, i64)> {
+        let mut house = meter(pushes, false);
+        for &(offset_ms, mwh) in messages {
+            say_import(&mut house, EDGE + offset_ms, mwh);
+        }
+        let registers = house.registers_at(SLOT)?;
+        Some((registers.import.as_value()?.mwh, registers.taken_ms - EDGE))
+    }
+
+    #[test]
+    fn a_device_that_is_asked_shows_its_registers_after_the_edge() {
+        for (messages, expected) in [
+            (&[][..], None),
+            (&[(-1, 100)], None),
+            (&[(0, 100)], Some((100, 0))),
+            (&[(-900, 90), (30, 100)], Some((100, 30))),
+        ] {
+            assert_eq!(at_edge(false, messages), expected, "{messages:?}");
+        }
+    }
+
+    #[test]
+    fn a_device_that_speaks_when_it_likes_has_the_edge_between_two_messages() {
+        for (messages, expected) in [
+            (&[][..], None),
+            (&[(-1_001, 100)], None),
+            // Up to a second early counts as spoken at the edge.
+            (&[(-1_000, 100)], Some((100, 0))),
+            (&[(5_000, 100)], Some((100, 5_000))),
+            (&[(-10_000, 100), (30_000, 200)], Some((125, 0))),
+            // The last message before the edge counts, however many come after it.
+            (&[(-20_000, 0), (-10_000, 100), (10_000, 150), (30_000, 200)], Some((125, 0))),
+            // Too far apart, or running backwards: as it is said.
+            (&[(-880_000, 100), (30_000, 200)], Some((200, 30_000))),
+            (&[(-10_000, 300), (30_000, 200)], Some((200, 30_000))),
+        ] {
+            assert_eq!(at_edge(true, messages), expected, "{messages:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_export_register_is_zero_only_when_the_configuration_says_so() {
+        let unsupported = Observed::Absent(Absence::Unsupported);
+        for (no_export, export, expected) in [
+            (false, unsupported.clone(), None),
+            (true, unsupported, Some(0)),
+            (true, Observed::Value(7), Some(7)),
+            (true, Observed::Fault("broken".into()), None),
+            (true, Observed::Absent(Absence::Sentinel), None),
+        ] {
+            let mut house = meter(false, no_export);
+            let import = (Quantity::EnergyImport, Observed::Value(5));
+            say(&mut house, 0, EDGE, &[import, (Quantity::EnergyExport, export.clone())]);
+            let found = house.registers_at(SLOT);
+            let found = found.and_then(|r| r.export.as_value().map(|count| count.mwh));
+            assert_eq!(found, expected, "{no_export} {export:?}");
+        }
+        let mut silent = meter(false, true);
+        say(&mut silent, 0, EDGE, &[(Quantity::EnergyImport, Observed::Value(5))]);
+        assert!(silent.registers_at(SLOT).is_some());
+    }
+
+    #[test]
+    fn flows_are_sums_and_unknown_when_a_part_is_unknown() {
+        let device = |name: &str, role| Device::new(name.into(), role, false, false, 60_000);
+        let mut house = House::new(vec![
+            device("grid", Role::Meter),
+            device("roof", Role::Pv),
+            device("shed", Role::Pv),
+            device("cellar", Role::Battery),
+        ]);
+        let power = |mw| (Quantity::Power, Observed::Value(mw));
+        say(&mut house, 0, 1_000, &[power(-500), (Quantity::VoltageL1, Observed::Value(230_000))]);
+        say(&mut house, 1, 1_000, &[power(-3_000)]);
+        say(&mut house, 3, 1_000, &[power(-200), (Quantity::StateOfCharge, Observed::Value(640))]);
+        let flows = house.flows(2_000);
+        assert_eq!((flows.power_mw, flows.pv_mw), (Some(-500), None));
+        say(&mut house, 2, 1_500, &[power(-1_000)]);
+        let flows = house.flows(2_000);
+        assert_eq!((flows.pv_mw, flows.battery_mw), (Some(4_000), Some(-200)));
+        assert_eq!((flows.soc_permille, flows.voltage_mv), (Some(640), Some(230_000)));
+        assert_eq!((flows.taken_ms, house.flows(70_000).power_mw), (1_000, None));
     }
 }

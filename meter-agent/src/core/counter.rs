@@ -218,4 +218,31 @@ mod tests {
         assert!(matches!(after(near, None, &[(1, 200)]).1, Look::Held(_)));
         assert!(matches!(after(modulus / 2, Some(modulus), &[(1, 200)]).1, Look::Held(_)));
     }
+
+    proptest::proptest! {
+        /// Whatever glitches lie between, no more is booked than flowed, and all of it once the
+        /// counter is seen as it is.
+        #[test]
+        fn glitches_neither_add_nor_lose_energy(
+            looks in proptest::collection::vec((0..4_u8, 0..10_000_i64), 1..60),
+        ) {
+            let start = 50 * KWH;
+            let mut watched = Watched::new(Count { mwh: start, rolls_over_at: None }, 0);
+            let (mut true_mwh, mut now_ms) = (start, 0);
+            for (kind, step) in looks {
+                true_mwh += step;
+                now_ms += 1_000;
+                let seen = match kind {
+                    0 => true_mwh,
+                    1 => 0,
+                    2 => true_mwh + 500 * KWH + step,
+                    _ => true_mwh - step.min(JITTER_MWH),
+                };
+                watched.look(Count { mwh: seen, rolls_over_at: None }, now_ms, LIMIT_W);
+                proptest::prop_assert!(watched.counter().total_mwh <= true_mwh);
+            }
+            watched.look(Count { mwh: true_mwh, rolls_over_at: None }, now_ms + 1, LIMIT_W);
+            proptest::prop_assert_eq!(watched.counter().total_mwh, true_mwh);
+        }
+    }
 }
