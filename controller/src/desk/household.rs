@@ -59,7 +59,7 @@ pub(super) struct Household {
     pub(super) edges: BTreeMap<Slot, Registers>,
     /// Their digests.
     pub(super) edge_digests: BTreeMap<Slot, B256>,
-    /// Slot of the newest reading, whether it counts or not.
+    /// Slot of the newest plausible reading; one with an impossible time must not block later ones.
     pub(super) last_slot: Option<Slot>,
     /// Time of the newest live message.
     pub(super) live_ms: i64,

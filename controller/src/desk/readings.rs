@@ -36,7 +36,9 @@ impl Desk {
             household.edges.insert(slot, registers);
             household.edge_digests.insert(slot, digest);
         }
-        household.last_slot = household.last_slot.max(Some(slot));
+        if quarantine.is_none() {
+            household.last_slot = household.last_slot.max(Some(slot));
+        }
         step.records.push(Record::Reading(Box::new(ReadingRecord {
             reading,
             received_ms: envelope.now_ms,

@@ -19,7 +19,7 @@ pub struct Saved {
     pub households: Vec<SavedHousehold>,
     /// Readings that count and are not settled.
     pub edges: Vec<(PointId, Slot, Registers, B256)>,
-    /// Slot of each household's newest reading.
+    /// Slot of each household's newest plausible reading.
     pub last_slots: Vec<(PointId, Slot)>,
     /// Orders of slots that are not cleared, oldest sequence first.
     pub orders: Vec<Signed<Order>>,

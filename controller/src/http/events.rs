@@ -28,8 +28,8 @@ use crate::store::read::ReadFault;
 
 /// Open event streams at the same time.
 const MAX_CLIENTS: usize = 128;
-/// Messages that a client may be behind.
-const QUEUE: usize = 64;
+/// Messages that a client may be behind: a settled slot brings an audit of every household at once.
+const QUEUE: usize = 1_024;
 /// Shortest time between two `live` events.
 const LIVE_EVERY: Duration = Duration::from_secs(1);
 /// `live` ticks between two heartbeats.

@@ -28,7 +28,7 @@ impl Store {
         let last_anchor = self.load_last_anchor().await?;
         Ok(Saved {
             households: self.load_households().await?,
-            edges: self.load_edges().await?,
+            edges: self.load_edges(first_slot).await?,
             last_slots: self.load_last_slots().await?,
             orders: self.load_orders(last_cleared.or(settled)).await?,
             clearings: self.load_clearings(settled).await?,
@@ -100,13 +100,16 @@ impl Store {
 
     async fn load_edges(
         &mut self,
+        first_slot: Option<Slot>,
     ) -> Result<Vec<(PointId, Slot, crate::rules::Registers, protocol::B256)>, StoreFault> {
         let rows = sqlx::query(
             "SELECT r.point, r.slot, r.import_wh, r.export_wh, r.produced_wh, r.digest \
              FROM household h JOIN reading r ON r.point = h.point AND r.epoch = h.epoch \
              WHERE r.quarantine IS NULL \
-             AND (h.settled_slot IS NULL OR r.slot > h.settled_slot) ORDER BY r.point, r.seq",
+             AND r.slot >= ? AND (h.settled_slot IS NULL OR r.slot > h.settled_slot) \
+             ORDER BY r.point, r.seq",
         )
+        .bind(first_slot.map_or(i64::MIN, |slot| slot.previous().number()))
         .fetch_all(&mut self.connection)
         .await?;
         rows.iter()
@@ -119,7 +122,8 @@ impl Store {
     async fn load_last_slots(&mut self) -> Result<Vec<(PointId, Slot)>, StoreFault> {
         let rows = sqlx::query(
             "SELECT h.point AS point, MAX(r.slot) AS slot FROM household h \
-             JOIN reading r ON r.point = h.point AND r.epoch = h.epoch GROUP BY h.point",
+             JOIN reading r ON r.point = h.point AND r.epoch = h.epoch \
+             WHERE r.quarantine IS NULL GROUP BY h.point",
         )
         .fetch_all(&mut self.connection)
         .await?;

@@ -44,8 +44,8 @@ pub fn check(state: &State, block: Block, found: &mut Findings) {
 fn link(before: Option<&EpochHeader>, header: &EpochHeader) -> Vec<String> {
     let mut told = Vec::new();
     match before {
-        None if header.seq == 1 && !header.prev.is_zero() => {
-            told.push("the first epoch links to an earlier one".to_owned());
+        None if (header.seq == 1) != header.prev.is_zero() => {
+            told.push("the first epoch, and no other, has nothing to link to".to_owned());
         }
         None => {}
         Some(before) => {

@@ -81,8 +81,8 @@ fn check_log_root(state: &State, slot: Slot, body: &protocol::Clearing) -> Resul
         return Err("refers to a log that was signed after it".to_owned());
     }
     match state.roots.get(at + 1) {
-        Some(next) if next.size != root.size + 1 => {
-            Err(format!("the log of {} leaves that follows its draw is missing", root.size + 1))
+        Some(next) if Some(next.size) != root.size.checked_add(1) => {
+            Err(format!("the log that follows the {} leaves it draws from is missing", root.size))
         }
         Some(next) if next.time_ms < state.gate_ms(slot) => {
             Err(format!("draws from a log of {} leaves that was outdated at the gate", root.size))

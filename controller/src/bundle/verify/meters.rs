@@ -75,7 +75,7 @@ fn link(
     Ok(())
 }
 
-/// Puts registers among those that the settlement may use.
+/// Puts registers among those that the settlement may use, unless they cannot be true.
 fn count(member: &mut Member, slot: Slot, reading: &protocol::Reading) -> Result<(), String> {
     let registers = rules::registers(reading)?;
     let edge = Slot::new(reading.slot);
@@ -84,12 +84,11 @@ fn count(member: &mut Member, slot: Slot, reading: &protocol::Reading) -> Result
     }
     let newest = member.newest();
     let last = newest.map(|(slot, _)| slot);
-    let plausible = rules::implausible(member.connection(), newest, last, reading, registers);
-    if last.is_none_or(|last| edge > last) {
-        member.edges.insert(edge, registers);
-    }
-    match plausible {
-        None => Ok(()),
+    match rules::implausible(member.connection(), newest, last, reading, registers) {
+        None => {
+            member.edges.insert(edge, registers);
+            Ok(())
+        }
         Some(Implausible::Untimely(why) | Implausible::ImpossibleEnergy(why)) => {
             Err(format!("counts, but cannot be true: {why}"))
         }

@@ -13,6 +13,10 @@ use crate::rules;
 
 /// Most slots in one bundle: ten years.
 const MAX_SLOTS: i64 = 3_660 * Slot::PER_DAY;
+/// Most members; sums over more of them could leave the range of money.
+const MAX_MEMBERS: usize = 20_000;
+/// Most leaves of a log.
+const MAX_LOG: u64 = 1 << 40;
 
 /// Reads the first block; none when it does not say enough to check anything.
 pub fn open(block: Block, trust: &Trust, found: &mut Findings) -> Option<State> {
@@ -61,6 +65,10 @@ fn state(street: &Street, trust: &Trust, found: &mut Findings) -> Option<State> 
     if !bounded || !slots.is_some_and(|slots| (1..=MAX_SLOTS).contains(&slots)) {
         let what = format!("{} to {} are no slots", street.first_slot, street.last_slot);
         found.add(1, "street", what);
+        return None;
+    }
+    if street.members.len() > MAX_MEMBERS || street.log.size() > MAX_LOG {
+        found.add(1, "street", "has more members or settled slots than this program can check");
         return None;
     }
     let (Ok(rate), Ok(cap)) = (street.reward_rate.parse(), street.reward_cap.parse()) else {
@@ -148,7 +156,8 @@ fn baseline(state: &mut State, number: u64, line: ReadingLine, found: &mut Findi
         Err(error) => return found.point(number, "baseline", at, error.to_string()),
     };
     let body = verified.body();
-    if quarantine.is_some() || body.epoch != member.line.epoch || slot >= state.first {
+    let far = body.slot.unsigned_abs() > rules::MAX_SLOT;
+    if far || quarantine.is_some() || body.epoch != member.line.epoch || slot >= state.first {
         return found.point(number, "baseline", at, "is no reading to count from");
     }
     if member.settled.is_some() {
