@@ -1,18 +1,26 @@
 //! A whole day of the street with everything real: Modbus, MQTT, signatures, SQLite, an EVM. The
 //! clock is moved by hand and waits for nothing but the street itself.
 
+#[path = "common/anvil.rs"]
+mod anvil;
+#[path = "common/mosquitto.rs"]
+mod mosquitto;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anvil::{Anvil, FUNDED_KEY};
 use chain::At;
 use clock::{Clock, ManualHand};
 use controller::config::Config;
 use controller::http::events::Event;
 use controller::store::read::AnchorState;
+use mosquitto::Mosquitto;
 use protocol::Statement;
-use sim_grid::demo::{Demo, DemoOptions};
+use sim_grid::demo::{Demo, DemoOptions, RpcNode};
 use sim_grid::faces::BrokerUrl;
 use sim_grid::scenario::{Scenario, parse_slot};
 use tokio::sync::broadcast;
@@ -33,7 +41,7 @@ struct Day {
 }
 
 impl Day {
-    async fn start(from: Slot, broker: Option<BrokerUrl>, rpc: Option<String>) -> Self {
+    async fn start(from: Slot, broker: Option<BrokerUrl>, rpc: Option<RpcNode>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let (clock, hand) = Clock::manual(from.start_ms());
         let options = DemoOptions {
@@ -116,32 +124,48 @@ impl Day {
         }
     }
 
-    /// One slot from its start to its verified settlement.
-    async fn pass(&mut self, slot: Slot) {
+    /// The slot in which the street opens: nobody could order for it, and its end is where every
+    /// meter starts to count.
+    async fn open(&mut self, slot: Slot) {
+        self.trade(slot).await;
+        for (point, household) in &self.demo.households {
+            let mut status = household.watch();
+            let receipted = status.wait_for(|status| {
+                let read = status.journalled_slot.is_some_and(|s| s >= slot.number());
+                read && status.released_seq == status.journalled_seq
+            });
+            let waited = tokio::time::timeout(PATIENCE, receipted).await;
+            waited.unwrap_or_else(|_| panic!("{point} has no receipt for {slot}")).expect("runs");
+        }
+    }
+
+    /// A slot passes while the next one is ordered and cleared.
+    async fn trade(&mut self, slot: Slot) {
         self.go(slot.start_ms() + 300_000).await;
         self.considered(slot.next()).await;
         self.go(slot.end_ms() - 60_000).await;
         self.event(Event::Cleared(slot.next())).await;
         self.go(slot.end_ms()).await;
+    }
+
+    /// One slot from its start to its verified settlement.
+    async fn pass(&mut self, slot: Slot) {
+        self.trade(slot).await;
         self.event(Event::Settled(slot)).await;
         self.verified(slot).await;
     }
 }
 
 /// A day of 96 slots, then everything that must be true of it.
-async fn a_day(broker: Option<BrokerUrl>, rpc: Option<String>) {
+async fn a_day(broker: Option<BrokerUrl>, rpc: Option<RpcNode>) {
     let from = parse_slot("2016-07-23T00:00Z").expect("in the scenario");
     let started = clock::stopwatch();
     let mut day = Day::start(from, broker, rpc).await;
     let last = from.offset(96);
-    let mut slot = from;
-    let mut baseline = Vec::new();
-    while slot <= last {
+    day.open(from).await;
+    let baseline = registers(&day);
+    for slot in (1..=96).map(|count| from.offset(count)) {
         day.pass(slot).await;
-        if slot == from {
-            baseline = registers(&day);
-        }
-        slot = slot.next();
     }
     println!("96 slots in {:.1} s", started.elapsed().as_secs_f64());
     day.anchored(24).await;
@@ -257,6 +281,25 @@ fn post_claim(url: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_day_with_embedded_parts() {
     a_day(None, None).await;
+}
+
+/// The same day with parts that are not ours: Mosquitto instead of the broker in the process, anvil
+/// instead of the EVM.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_with_mosquitto_and_anvil() {
+    let Some(broker) = Mosquitto::start("a day with Mosquitto and anvil") else { return };
+    let Some(node) = Anvil::start() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let key_file = folder.path().join("anvil.key");
+    let mut file = std::fs::File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&key_file)
+        .expect("a file");
+    writeln!(file, "{FUNDED_KEY}").expect("written");
+    let broker_url = broker.url().parse().expect("an address");
+    a_day(Some(broker_url), Some(RpcNode { url: node.url.clone(), key_file })).await;
 }
 
 /// The tests' own need: the scenario has the day.
