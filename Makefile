@@ -37,7 +37,7 @@ web/node_modules/.done: web/package-lock.json
 
 contracts/node_modules/.done: contracts/package-lock.json
 	bash .ci/need node=nodejs npm=npm
-	cd contracts && npm ci --silent --no-audit --no-fund
+	cd contracts && npm ci --silent --no-audit --no-fund --ignore-scripts
 	touch $@
 
 $(VENV)/.done: sim-grid/tests/python/requirements.txt

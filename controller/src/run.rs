@@ -252,6 +252,10 @@ impl Shell {
         self.store.lock().await.write(&step.records).await?;
         // From here on, everything the step decided is on the disk.
         for message in step.outgoing {
+            if let Some(event) = offer(&message) {
+                // Nobody may be listening.
+                let _ = self.events.send(event);
+            }
             self.send(message);
         }
         if let Some(book) = step.solve {
@@ -322,6 +326,15 @@ async fn solve(book: market::Book, deadline: Duration, proposals: mpsc::Sender<I
     };
     let solve_us = i64::try_from(started.elapsed().as_micros()).unwrap_or(i64::MAX);
     let _ = proposals.send(Input::Proposal { slot, answer, solve_us }).await;
+}
+
+/// An offer changes nothing that is recorded, so it is known by its message alone.
+fn offer(message: &Outgoing) -> Option<Event> {
+    if message.topic != protocol::Topic::Public(protocol::Public::Offer) {
+        return None;
+    }
+    let signed = protocol::Signed::<protocol::Offer>::parse(&message.payload).ok()?;
+    Some(Event::Offer(Slot::new(signed.body.slot)))
 }
 
 fn event(record: &Record) -> Option<Event> {

@@ -59,7 +59,7 @@ pub async fn claim(
     let point = point.into_inner();
     match (api.claim)(point.clone()).await {
         Ok(ClaimAnswer::UnknownPoint) => Err(ApiError::not_found(
-            "unknown_household",
+            "no_such_household",
             format!("there is no household {point}"),
             "GET /api/v1/households lists them",
         )),
