@@ -22,6 +22,9 @@ const CONNECT_SECONDS: u64 = 5;
 const MAX_PACKET_BYTES: u32 = 64 * 1024;
 /// Messages on the way out.
 const QUEUE: usize = 64;
+/// Publishes without acknowledgement. The client library keeps a table of this size and would by
+/// itself take 65 535, which is 13 MB.
+const IN_FLIGHT: u16 = 64;
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LONGEST_RETRY: Duration = Duration::from_secs(10);
 
@@ -146,6 +149,7 @@ fn options(account: &Account) -> MqttOptions {
         .set_keep_alive(KEEP_ALIVE)
         .set_clean_start(true)
         .set_connection_timeout(CONNECT_SECONDS)
+        .set_outgoing_inflight_upper_limit(IN_FLIGHT)
         .set_max_packet_size(Some(MAX_PACKET_BYTES));
     if let Some((user, password)) = &account.login {
         options.set_credentials(user, password);
