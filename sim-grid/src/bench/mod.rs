@@ -77,10 +77,10 @@ pub struct Spread {
 /// Fewest runs, unless one of them alone is far beyond the budget.
 const FEWEST_RUNS: usize = 3;
 /// Most runs.
-const MOST_RUNS: usize = 25;
+const MOST_RUNS: usize = 51;
 
 impl Spread {
-    /// Does something 3 to 25 times, within about `budget`; twice that ends it after any run.
+    /// Does something 3 to 51 times, within about `budget`; twice that ends it after any run.
     pub fn measure(
         budget: Duration,
         mut once: impl FnMut() -> anyhow::Result<()>,

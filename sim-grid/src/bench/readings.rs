@@ -91,7 +91,7 @@ pub async fn measure(load: ReadingLoad, folder: &Path) -> anyhow::Result<Reading
     let total = usize::from(load.households) * usize::from(load.slots);
     tracing::info!("signing {total} readings of {} households", load.households);
     let street = Chains::sign(load)?;
-    let bytes: usize = street.messages.iter().map(|(_, payload)| payload.len()).sum();
+    let bytes: usize = street.messages.iter().map(|message| message.payload.len()).sum();
     tracing::info!("verifying them");
     let verified_per_s = street.verify()?;
     let mut stored = Vec::new();
@@ -125,50 +125,76 @@ fn fsync(folder: &Path) -> anyhow::Result<Spread> {
 /// Signed readings of a street, oldest slot first.
 struct Chains {
     load: ReadingLoad,
+    /// The last one falls silent after its opening.
     homes: Vec<(PointId, HouseholdKey)>,
-    /// Index of the household, message.
-    messages: Vec<(usize, Vec<u8>)>,
+    /// What everybody says at the end of [`FIRST`].
+    opening: Vec<Message>,
+    /// What all but the last one say in the slots after that.
+    messages: Vec<Message>,
+}
+
+/// Whose, and its bytes.
+struct Message {
+    home: usize,
+    payload: Vec<u8>,
+}
+
+/// Where a household's chain of readings is.
+struct Chain {
+    seq: u64,
+    head: B256,
+    import_wh: u64,
+    export_wh: u64,
+}
+
+impl Chain {
+    fn reading(&self, point: &PointId, slot: Slot) -> Reading {
+        Reading {
+            point: point.to_string(),
+            epoch: 1,
+            seq: self.seq,
+            prev: self.head,
+            slot: slot.number(),
+            time_ms: slot.end_ms() + 400,
+            clock: "synchronised".to_owned(),
+            import_wh: self.import_wh,
+            export_wh: self.export_wh,
+            produced_wh: vec![self.export_wh],
+            power_w: vec![-1_250],
+            quality: "measured".to_owned(),
+        }
+    }
 }
 
 impl Chains {
     fn sign(load: ReadingLoad) -> anyhow::Result<Self> {
         let mut chance = Chance::new(load.seed, "bench: readings");
         let mut homes = Vec::new();
-        for number in 0..load.households {
-            let mut secret = [0; 32];
-            secret
-                .chunks_exact_mut(8)
-                .for_each(|part| part.copy_from_slice(&chance.bits().to_be_bytes()));
-            homes.push((PointId::new(format!("H{number:05}"))?, HouseholdKey::from_bytes(&secret)));
+        let mut chains = Vec::new();
+        for number in 0..=load.households {
+            let key = HouseholdKey::from_bytes(&draw(&mut chance));
+            homes.push((PointId::new(format!("H{number:05}"))?, key));
+            let (import_wh, export_wh) = (1_000_000, 500_000);
+            chains.push(Chain { seq: 0, head: B256::ZERO, import_wh, export_wh });
         }
         let domain = Domain::new(community()?);
-        let mut state = vec![(B256::ZERO, 1_000_000, 500_000); homes.len()];
-        let mut messages = Vec::with_capacity(homes.len() * usize::from(load.slots));
-        for count in 0..load.slots {
-            let slot = FIRST.offset(i64::from(count));
-            for (index, (point, key)) in homes.iter().enumerate() {
-                let (prev, import_wh, export_wh) = &mut state[index];
-                *import_wh += chance.between(0, STEP_END_WH);
-                *export_wh += chance.between(0, STEP_END_WH);
-                let reading = Reading {
-                    point: point.to_string(),
-                    epoch: 1,
-                    seq: u64::from(count) + 1,
-                    prev: *prev,
-                    slot: slot.number(),
-                    time_ms: slot.end_ms() + 400,
-                    clock: "synchronised".to_owned(),
-                    import_wh: *import_wh,
-                    export_wh: *export_wh,
-                    produced_wh: vec![*export_wh],
-                    power_w: vec![-1_250],
-                    quality: "measured".to_owned(),
-                };
-                *prev = domain.digest(&reading);
-                messages.push((index, Signed::by_household(reading, &domain, key).to_json()));
-            }
-        }
-        Ok(Self { load, homes, messages })
+        let mut next = |home: usize, slot: Slot| {
+            let (point, key) = &homes[home];
+            let chain = &mut chains[home];
+            chain.import_wh += chance.between(0, STEP_END_WH);
+            chain.export_wh += chance.between(0, STEP_END_WH);
+            chain.seq += 1;
+            let reading = chain.reading(point, slot);
+            chain.head = domain.digest(&reading);
+            Message { home, payload: Signed::by_household(reading, &domain, key).to_json() }
+        };
+        let opening = (0..homes.len()).map(|home| next(home, FIRST)).collect();
+        let slots = (1..=load.slots).map(|count| FIRST.offset(i64::from(count)));
+        let messages = slots
+            .flat_map(|slot| (0..usize::from(load.households)).map(move |home| (home, slot)))
+            .map(|(home, slot)| next(home, slot))
+            .collect();
+        Ok(Self { load, homes, opening, messages })
     }
 
     /// Parses and believes all of them; readings per second.
@@ -176,14 +202,14 @@ impl Chains {
         let domain = Domain::new(community()?);
         let keys: Vec<_> = self.homes.iter().map(|(_, key)| key.public()).collect();
         let started = clock::stopwatch();
-        for (index, payload) in &self.messages {
+        for Message { home, payload } in &self.messages {
             let signed = Signed::<Reading>::parse(payload)?;
-            std::hint::black_box(signed.verify_household(&domain, &keys[*index])?);
+            std::hint::black_box(signed.verify_household(&domain, &keys[*home])?);
         }
         Ok(per_second(self.messages.len(), started.elapsed()))
     }
 
-    /// Feeds them to a desk that waits for one more household, so that it settles nothing.
+    /// Feeds them to a desk that waits for a household that is silent, so that it settles nothing.
     async fn store(&self, batch: usize, folder: &Path) -> anyhow::Result<StoredRate> {
         let mut at_work = AtWork::open(self, folder, true).await?;
         let most = self.messages.len().min(batch * MOST_TRANSACTIONS);
@@ -246,25 +272,26 @@ impl Tally {
 }
 
 impl AtWork {
-    /// Opens a new record and lets all gates close up to the end of the readings.
-    async fn open(chains: &Chains, folder: &Path, with_a_silent_one: bool) -> anyhow::Result<Self> {
+    /// Opens a new record with everybody's first reading, and lets all gates close up to the end
+    /// of the readings.
+    async fn open(chains: &Chains, folder: &Path, with_the_silent: bool) -> anyhow::Result<Self> {
         std::fs::create_dir_all(folder)?;
-        let mut enrolments: Vec<_> =
-            chains.homes.iter().map(|(point, key)| enrolment(point, key)).collect();
-        if with_a_silent_one {
-            enrolments
-                .push(enrolment(&PointId::new("SILENT")?, &HouseholdKey::from_bytes(&[3; 32])));
-        }
+        let members = usize::from(chains.load.households) + usize::from(with_the_silent);
+        let enrolments = chains.homes[..members].iter();
+        let enrolments = enrolments.map(|(point, key)| enrolment(point, key)).collect();
         let key = OperatorKey::from_bytes(&[9; 32]).context("a constant")?;
         let now_ms = FIRST.start_ms() + 60_000;
-        let mut store =
-            Store::open(&folder.join("street.db"), &community()?, key.address()).await?;
+        let path = folder.join("street.db");
+        let mut store = Store::open(&path, &community()?, key.address()).await?;
         let desk = Desk::restore(setup(key, enrolments)?, store.load().await?, now_ms)?;
         store.begin_at(desk.first_open_slot()).await?;
         let mut at_work = Self { desk, store, now_ms };
+        at_work.now_ms = FIRST.end_ms() + 1_000;
+        at_work.feed(chains, &chains.opening[..members], members).await?;
         for count in 1..=chains.load.slots {
-            at_work.now_ms = FIRST.offset(i64::from(count)).start_ms() + 1_000;
-            at_work.step(Vec::new()).await?;
+            at_work.now_ms = FIRST.offset(i64::from(count)).end_ms() + 1_000;
+            let tally = at_work.step(Vec::new()).await?;
+            ensure!(tally.slots == 0, "a slot is settled before its readings are in");
         }
         Ok(at_work)
     }
@@ -272,14 +299,14 @@ impl AtWork {
     async fn feed(
         &mut self,
         chains: &Chains,
-        messages: &[(usize, Vec<u8>)],
+        messages: &[Message],
         batch: usize,
     ) -> anyhow::Result<Tally> {
         let mut tally = Tally::default();
         let community = community()?;
         for messages in messages.chunks(batch) {
-            let inputs = messages.iter().map(|(index, payload)| {
-                let point = chains.homes[*index].0.clone();
+            let inputs = messages.iter().map(|Message { home, payload }| {
+                let point = chains.homes[*home].0.clone();
                 let topic = Topic::Up(point, Up::Reading).name(&community);
                 Input::Message { topic, payload: payload.clone() }
             });
@@ -313,6 +340,12 @@ impl AtWork {
         }
         Ok(tally)
     }
+}
+
+fn draw(chance: &mut Chance) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes.chunks_exact_mut(8).for_each(|part| part.copy_from_slice(&chance.bits().to_be_bytes()));
+    bytes
 }
 
 fn community() -> anyhow::Result<CommunityId> {
@@ -373,7 +406,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let mut chains =
             Chains::sign(ReadingLoad { households: 2, slots: 2, seed: 1 }).expect("signed");
-        chains.messages[1].0 = 0;
+        chains.messages[1].home = 0;
         chains.verify().expect_err("another household's key");
         let error = chains.store(1, folder.path()).await.expect_err("the desk refuses it");
         assert!(error.to_string().contains("refused"), "{error}");

@@ -16,6 +16,8 @@ use crate::demo::{Demo, DemoOptions};
 
 /// Longest wait for one step of the street, real time.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Pause between two looks into the record.
+const LOOK: Duration = Duration::from_millis(2);
 /// Settled slots per anchored epoch, as in the demo.
 const ANCHOR_EVERY_SLOTS: u32 = 4;
 
@@ -60,8 +62,7 @@ pub struct StreetCost {
 pub async fn measure(load: &StreetLoad, folder: &Path) -> anyhow::Result<StreetCost> {
     tracing::info!("starting a street");
     let mut day = Day::start(load, folder).await?;
-    // The street opens in this slot; the next one is the first with orders.
-    day.pass(load.from).await?;
+    day.open(load.from).await?;
     let started = clock::stopwatch();
     let verified_before = day.verified_bills();
     let last = load.from.offset(i64::from(load.slots));
@@ -71,7 +72,7 @@ pub async fn measure(load: &StreetLoad, folder: &Path) -> anyhow::Result<StreetC
         day.pass(slot).await?;
         slot = slot.next();
     }
-    let epochs = u64::from((load.slots + 1) / ANCHOR_EVERY_SLOTS);
+    let epochs = u64::from(load.slots / ANCHOR_EVERY_SLOTS);
     day.anchored(epochs).await?;
     let seconds = started.elapsed().as_secs_f64();
     let (mut orders, mut cleared_wh) = (0, 0);
@@ -127,15 +128,36 @@ impl Day {
         Ok(Self { demo, hand, events })
     }
 
+    /// The slot in which the street opens: nobody could order for it, and its end is where every
+    /// meter starts to count.
+    async fn open(&mut self, slot: Slot) -> anyhow::Result<()> {
+        self.trade(slot).await?;
+        for (point, household) in &self.demo.households {
+            let mut status = household.watch();
+            let receipted = status.wait_for(|status| {
+                let read = status.journalled_slot.is_some_and(|s| s >= slot.number());
+                read && status.released_seq == status.journalled_seq
+            });
+            let waited = tokio::time::timeout(PATIENCE, receipted).await;
+            waited.with_context(|| format!("{point} gets no receipt for {slot}"))??;
+        }
+        Ok(())
+    }
+
     /// One slot from its start to its verified settlement.
     async fn pass(&mut self, slot: Slot) -> anyhow::Result<()> {
-        self.go(slot.start_ms() + 300_000).await?;
-        self.considered(slot.next()).await?;
-        self.go(slot.end_ms() - 60_000).await?;
-        self.event(Event::Cleared(slot.next())).await?;
-        self.go(slot.end_ms()).await?;
+        self.trade(slot).await?;
         self.event(Event::Settled(slot)).await?;
         self.verified(slot).await
+    }
+
+    /// A slot passes while the next one is ordered and cleared.
+    async fn trade(&mut self, slot: Slot) -> anyhow::Result<()> {
+        self.go(slot.start_ms() + 300_000).await?;
+        self.ordered(slot.next()).await?;
+        self.go(slot.end_ms() - 60_000).await?;
+        self.event(Event::Cleared(slot.next())).await?;
+        self.go(slot.end_ms()).await
     }
 
     /// Moves world and clock to a moment; what a device publishes counts from when it arrives, so
@@ -147,14 +169,22 @@ impl Day {
         Ok(())
     }
 
-    /// Waits until every household has thought about an order for `slot`.
-    async fn considered(&self, slot: Slot) -> anyhow::Result<()> {
+    /// Waits until every household has thought about an order for `slot`, and until the orders have
+    /// arrived: the gate must not close on those that are still on their way.
+    async fn ordered(&self, slot: Slot) -> anyhow::Result<()> {
+        let mut orders = 0;
         for (point, household) in &self.demo.households {
             let mut status = household.watch();
             let wanted = status
                 .wait_for(|status| status.considered_slot.is_some_and(|s| s >= slot.number()));
             let waited = tokio::time::timeout(PATIENCE, wanted).await;
-            waited.with_context(|| format!("{point} does not consider {slot}"))??;
+            let status = waited.with_context(|| format!("{point} does not consider {slot}"))??;
+            orders += usize::from(status.ordered_slot.is_some_and(|s| s >= slot.number()));
+        }
+        let waiting = clock::stopwatch();
+        while self.demo.controller.reader.book(slot).await?.len() < orders {
+            ensure!(waiting.elapsed() < PATIENCE, "not all {orders} orders for {slot} arrive");
+            tokio::time::sleep(LOOK).await;
         }
         Ok(())
     }
@@ -201,7 +231,7 @@ impl Day {
             if waiting.elapsed() > PATIENCE {
                 bail!("epoch {seq} is not anchored");
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(LOOK).await;
         }
     }
 
