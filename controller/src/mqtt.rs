@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use protocol::wildcard_up;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Packet};
+use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Packet, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
@@ -55,7 +55,7 @@ pub struct Link {
     pub incoming: mpsc::Receiver<Incoming>,
     /// What the desk answers.
     pub outgoing: mpsc::Sender<Outgoing>,
-    /// Whether the broker is there; changes with every (re)connection.
+    /// Whether the broker is there and lets us listen; changes with every (re)connection.
     pub connected: watch::Receiver<bool>,
 }
 
@@ -123,6 +123,14 @@ async fn listen(
                 // The event loop must go on while the subscription waits for its channel.
                 let (client, filter) = (client.clone(), filter.clone());
                 tokio::spawn(async move { client.subscribe(filter, QoS::AtLeastOnce).await });
+            }
+            Ok(Event::Incoming(Packet::SubAck(ack))) => {
+                let is_granted = |code| matches!(code, &SubscribeReasonCode::Success(_));
+                if !ack.return_codes.iter().all(is_granted) {
+                    warn!(codes = ?ack.return_codes, filter, "the broker does not let the controller listen");
+                    continue;
+                }
+                // Only now: what is said earlier would be answered to nobody.
                 up.send_replace(true);
             }
             Ok(Event::Incoming(Packet::Publish(publish))) => {

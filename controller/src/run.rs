@@ -32,6 +32,10 @@ const BATCH: usize = 512;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 /// Most statements that one request brings back.
 const RESEND: i64 = 96;
+/// Newest slots whose statements are shown again after a connection was lost, when no verdict came.
+const REMINDED_SLOTS: i64 = 8;
+/// Most statements that are shown again then.
+const MOST_REMINDERS: i64 = 8_192;
 /// Events that a slow listener may be behind.
 const EVENTS: usize = 1_024;
 
@@ -232,6 +236,7 @@ impl Shell {
                 Ok(()) = connected.changed() => {
                     if *connected.borrow_and_update() {
                         self.desk.offer_again();
+                        self.remind().await;
                     }
                 }
                 _ = stopped.changed() => {
@@ -290,17 +295,37 @@ impl Shell {
         }
     }
 
-    /// Sends the stored statements again, oldest first.
+    /// Sends a household the statements after a slot again, and those before it whose verdict was
+    /// lost on its way.
     async fn resend(&mut self, point: &PointId, after: Slot) {
-        let deliveries = self.store.lock().await.deliveries(point, after, RESEND).await;
-        match deliveries {
-            Ok(deliveries) => {
-                for payload in deliveries {
-                    let topic = protocol::Topic::Down(point.clone(), protocol::Down::Statement);
-                    self.send(Outgoing { topic, payload: payload.into_bytes(), retain: false });
-                }
-            }
+        let mut store = self.store.lock().await;
+        let before = Slot::new(after.number().saturating_sub(RESEND));
+        let unaudited = store.unaudited(Some(point), before, after, RESEND).await;
+        let later = store.deliveries(point, after, RESEND).await;
+        drop(store);
+        let later = later.map(|all| all.into_iter().map(|payload| (point.clone(), payload)));
+        match unaudited.and_then(|unaudited| Ok(unaudited.into_iter().chain(later?).collect())) {
+            Ok(deliveries) => self.show_again(deliveries),
             Err(fault) => error!(%point, %fault, "statements could not be read again"),
+        }
+    }
+
+    /// Shows everyone the newest statements again whose verdict has not come: it may have been sent
+    /// while the broker or this process was away.
+    async fn remind(&mut self) {
+        let until = self.desk.next_settle().previous();
+        let after = until.offset(-REMINDED_SLOTS);
+        let unaudited = self.store.lock().await.unaudited(None, after, until, MOST_REMINDERS).await;
+        match unaudited {
+            Ok(deliveries) => self.show_again(deliveries),
+            Err(fault) => error!(%fault, "statements could not be read again"),
+        }
+    }
+
+    fn show_again(&mut self, deliveries: Vec<(PointId, String)>) {
+        for (point, payload) in deliveries {
+            let topic = protocol::Topic::Down(point, protocol::Down::Statement);
+            self.send(Outgoing { topic, payload: payload.into_bytes(), retain: false });
         }
     }
 

@@ -61,6 +61,32 @@ impl Store {
         rows.iter().map(|row| Ok(row.try_get("delivery")?)).collect()
     }
 
+    /// Statements after `after` up to `until` that nobody has audited, of one household or of all,
+    /// as they were sent, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreFault`].
+    pub async fn unaudited(
+        &mut self,
+        point: Option<&PointId>,
+        after: Slot,
+        until: Slot,
+        most: i64,
+    ) -> Result<Vec<(PointId, String)>, StoreFault> {
+        let rows = sqlx::query(
+            "SELECT point, delivery FROM statement s WHERE (?1 IS NULL OR point = ?1) \
+             AND slot > ?2 AND slot <= ?3 AND NOT EXISTS (SELECT 1 FROM audit a \
+             WHERE a.slot = s.slot AND a.point = s.point) ORDER BY slot LIMIT ?4",
+        )
+        .bind(point.map(PointId::as_str))
+        .bind(after.number())
+        .bind(until.number())
+        .bind(most)
+        .fetch_all(&mut self.connection)
+        .await?;
+        rows.iter().map(|row| Ok((self::point(row)?, row.try_get("delivery")?))).collect()
+    }
+
     async fn load_log(&mut self) -> Result<Option<(Slot, merkle::Frontier)>, StoreFault> {
         let row = sqlx::query("SELECT slot, frontier FROM header ORDER BY log_index DESC LIMIT 1")
             .fetch_optional(&mut self.connection)

@@ -321,3 +321,48 @@ async fn readings_from_before_the_street_count_for_nothing_even_after_a_crash() 
     let found = street.delivery(3, slot).expect("settled").statement;
     assert_eq!((found.late.len(), found.import_wh), (0, 100));
 }
+
+#[tokio::test]
+async fn statements_whose_verdict_was_lost_are_found_again() {
+    let mut street = with_baseline().await;
+    for number in 1..=3 {
+        let slot = START.offset(number);
+        pass(&mut street, slot).await;
+        let readings = read_all(&mut street, slot);
+        street.step(readings).await;
+    }
+    // Home 1 has judged the second slot, and nobody else has said anything.
+    let slot = START.offset(2);
+    let delivery = street.delivery(1, slot).expect("settled");
+    let audit = protocol::Audit {
+        point: street.homes[1].point.to_string(),
+        slot: slot.number(),
+        verified: true,
+        reason: String::new(),
+        statement: domain().digest(&delivery.statement),
+        time_ms: street.now_ms,
+    };
+    let audit = street.homes[1].message(Up::Audit, audit);
+    street.step(vec![audit]).await;
+
+    let home = street.homes[1].point.clone();
+    for (point, after, until, most, expected) in [
+        (Some(&home), 0, 3, 96, vec![1, 3]),
+        (Some(&home), 1, 3, 96, vec![3]),
+        (Some(&home), 0, 2, 96, vec![1]),
+        (Some(&home), 0, 3, 1, vec![1]),
+        (None, 1, 2, 96, vec![2, 2, 2]),
+        (None, 0, 3, 8_192, vec![1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3]),
+    ] {
+        let (after, until) = (START.offset(after), START.offset(until));
+        let found = street.store.unaudited(point, after, until, most).await.expect("readable");
+        let mut slots = Vec::new();
+        for (found, payload) in found {
+            let delivery: protocol::Delivery = serde_json::from_str(&payload).expect("as sent");
+            assert_eq!(delivery.statement.point, found.as_str());
+            assert!(point.is_none_or(|point| *point == found));
+            slots.push(delivery.statement.slot - START.number());
+        }
+        assert_eq!(slots, expected, "{point:?} after {after} until {until}");
+    }
+}

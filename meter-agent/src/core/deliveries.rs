@@ -27,7 +27,13 @@ impl Core {
             return;
         }
         match self.witness.place(&delivery, digest) {
-            Place::Repeated | Place::Forgotten => {}
+            Place::Repeated => {
+                // Shown again because the verdict was lost on its way.
+                let slot = delivery.statement.slot;
+                let reason = self.witness.doubts.get(&slot).cloned().unwrap_or_default();
+                self.say(now_ms, slot, digest, reason, effects);
+            }
+            Place::Forgotten => {}
             Place::SecondStory => {
                 let reason = "a second, different statement for a slot that was settled".to_owned();
                 self.reject(now_ms, &delivery, digest, &reason, effects);
@@ -71,7 +77,11 @@ impl Core {
         self.caught_up(delivery.statement.slot, effects);
         match bill.and_then(|()| doubt.map_or(Ok(()), Err)) {
             Ok(()) => self.accept(now_ms, delivery, digest, effects),
-            Err(finding) => self.reject(now_ms, delivery, digest, &finding.to_string(), effects),
+            Err(finding) => {
+                let reason = finding.to_string();
+                self.witness.doubts.insert(header.slot, reason.clone());
+                self.reject(now_ms, delivery, digest, &reason, effects);
+            }
         }
     }
 

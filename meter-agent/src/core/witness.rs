@@ -25,6 +25,9 @@ pub struct Witness {
     pub reward_total: U256,
     /// Digests of judged statements, by slot.
     pub judged: BTreeMap<i64, B256>,
+    /// What did not hold in those that did not.
+    #[serde(default)]
+    pub doubts: BTreeMap<i64, String>,
 }
 
 /// How a delivery relates to what was seen before.
@@ -74,7 +77,9 @@ impl Witness {
         self.reward_total = self.reward_total.max(statement.reward_total);
         self.judged.insert(statement.slot, digest);
         while self.judged.len() > KEPT {
-            self.judged.pop_first();
+            if let Some((slot, _)) = self.judged.pop_first() {
+                self.doubts.remove(&slot);
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use meter_agent::core::Input;
 use proptest::prelude::*;
-use protocol::{B256, Delivery, Down, Header, Public, Statement, Topic, U256, merkle};
+use protocol::{Audit, B256, Delivery, Down, Header, Public, Statement, Topic, U256, merkle};
 use units::Slot;
 
 use crate::support::operator::{Operator, RETAIL, point};
@@ -173,9 +173,11 @@ fn whatever_is_changed_on_the_way_is_found() {
         assert_finding_of(&world, name, finding);
         // The true one still counts afterwards, and only once.
         world.hear_delivery(&round.delivery);
+        // A repetition is answered again, as the first answer may be lost, but not counted again.
+        assert_eq!(world.audits().len(), 6, "{name}");
+        assert_eq!(world.audits()[5], world.audits()[4], "{name}");
         world.hear_delivery(&round.delivery);
         assert_eq!(world.core.status().verified, 4, "{name}");
-        assert_eq!(world.audits().len(), 5, "{name}");
     }
 }
 
@@ -206,6 +208,41 @@ fn a_second_story_about_a_settled_slot_is_evidence() {
     let round = world.operator.settle(slot.next(), world.now_ms, None);
     world.hear_delivery(&round.delivery);
     assert_finding(&world, "rewritten");
+}
+
+#[test]
+fn a_statement_that_is_shown_again_gets_the_same_verdict_again() {
+    let mut world = World::new();
+    world.honest_run(3);
+    let mut shown = Vec::new();
+    for (i, lie) in [(3, 0), (4, 1)] {
+        let slot = FIRST.offset(i);
+        world.edge(slot, 130, 3);
+        world.receive();
+        let cheat = |statement: &mut Statement, _: &mut Header| statement.amount += lie;
+        let order = world.orders().into_iter().find(|order| order.slot == slot.number());
+        let round = world.operator.settle_with(slot, world.now_ms, order.as_ref(), cheat);
+        world.hear_round(&round);
+        world.hear_delivery(&round.delivery);
+        shown.push(round.delivery);
+    }
+    let said = world.audits().split_off(3);
+    assert_eq!(said.iter().map(|audit| audit.verified).collect::<Vec<_>>(), [true, false]);
+    assert_eq!(world.evidence.len(), 1);
+
+    // The verdicts were lost on their way; they are known even after a restart.
+    world.restart();
+    for delivery in &shown {
+        world.hear_delivery(delivery);
+    }
+    let again = world.audits().split_off(5);
+    let content = |audits: &[Audit]| -> Vec<(i64, bool, String, B256)> {
+        let content = |a: &Audit| (a.slot, a.verified, a.reason.clone(), a.statement);
+        audits.iter().map(content).collect()
+    };
+    assert_eq!(content(&again), content(&said));
+    assert_eq!(world.evidence.len(), 1, "no second evidence");
+    assert_eq!((world.core.status().verified, world.core.status().failed), (0, 0));
 }
 
 #[test]
