@@ -62,8 +62,10 @@ impl Book {
         self.orders_known_from
     }
 
-    /// Takes an offer of the operator; a newer one for the same slot replaces it.
-    pub fn offer(&mut self, offer: Offer) {
+    /// Takes an offer of the operator; a newer one for the same slot replaces it. Whether this is
+    /// the first one heard for its slot.
+    pub fn offer(&mut self, offer: Offer) -> bool {
+        let is_first = !self.offers.contains_key(&offer.slot);
         let newest =
             self.offers.get(&offer.slot).is_none_or(|known| known.time_ms <= offer.time_ms);
         if newest {
@@ -71,6 +73,16 @@ impl Book {
             self.offers.insert(offer.slot, offer);
             trim(&mut self.offers, KEPT);
         }
+        is_first
+    }
+
+    /// Newest offered slot that needs nothing more: no order was placed for it, or the operator has
+    /// answered the one that was.
+    #[must_use]
+    pub fn newest_settled_offer(&self) -> Option<i64> {
+        let settled =
+            |slot: &&i64| self.orders.get(slot).is_none_or(|order| order.accepted.is_some());
+        self.offers.keys().rev().find(settled).copied()
     }
 
     /// Remembers the supplier's prices of a slot.

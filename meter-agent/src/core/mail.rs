@@ -149,7 +149,10 @@ impl Core {
             ));
             return;
         }
-        self.book.offer(offer.clone());
+        // After a restart the order may be known and its offer not: it may never have left.
+        if self.book.offer(offer.clone()) && self.is_connected() {
+            self.repeat_orders(now_ms, |order| order.slot == offer.slot, effects);
+        }
     }
 
     fn clearing(&mut self, clearing: &Clearing) {

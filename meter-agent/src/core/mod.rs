@@ -160,7 +160,8 @@ pub struct Status {
     pub released_seq: u64,
     /// Orders placed since the start.
     pub orders: u64,
-    /// Newest offered slot for which an order was considered; a forecast of nothing makes none.
+    /// Newest offered slot for which an order was considered and, if one was placed, answered by the
+    /// operator; a forecast of nothing makes none.
     pub considered_slot: Option<i64>,
     /// Slot of the newest order.
     pub ordered_slot: Option<i64>,
@@ -326,7 +327,7 @@ impl Core {
     fn connected(&mut self, now_ms: i64, effects: &mut Vec<Effect>) {
         self.status.connected = true;
         self.outbox.set_connected(true);
-        self.repeat_orders(now_ms, effects);
+        self.repeat_orders(now_ms, |_| true, effects);
         self.ask_after_outage(now_ms, effects);
     }
 

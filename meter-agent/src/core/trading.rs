@@ -25,15 +25,12 @@ impl Core {
                 Some((offer.slot, wish))
             })
             .collect();
-        let considered = self.book.open_offers(now_ms).map(|offer| offer.slot).max();
-        self.status.considered_slot = self.status.considered_slot.max(considered);
         for (slot, wish) in wishes {
-            // Market time keeps the numbers growing even when the state file was lost.
-            self.order_seq = (self.order_seq + 1).max(now_ms.unsigned_abs());
+            let seq = self.next_order_seq(now_ms);
             let order = Order {
                 point: self.settings.point.to_string(),
                 slot,
-                seq: self.order_seq,
+                seq,
                 side: wish.side.to_string(),
                 quantity_wh: wish.quantity_wh,
                 limit: wish.limit,
@@ -54,12 +51,33 @@ impl Core {
                 ),
             ));
         }
+        self.status.considered_slot =
+            self.status.considered_slot.max(self.book.newest_settled_offer());
     }
 
-    /// Sends orders again that the operator has not answered: the same bytes, so it is one order.
-    pub(super) fn repeat_orders(&self, now_ms: i64, effects: &mut Vec<Effect>) {
-        for order in self.book.unanswered(now_ms) {
-            effects.push(Effect::Publish(Up::Order, self.sign(order.clone()).to_json()));
+    /// Sends orders again that the operator has not answered. The newest one is sent unchanged, so
+    /// that it stays one order; one with others behind it needs a higher number to be taken, and
+    /// replaces itself if it had arrived after all.
+    pub(super) fn repeat_orders(
+        &mut self,
+        now_ms: i64,
+        is_meant: impl Fn(&Order) -> bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let orders = self.book.unanswered(now_ms).filter(|order| is_meant(order));
+        for mut order in orders.cloned().collect::<Vec<Order>>() {
+            if order.seq < self.order_seq {
+                order.seq = self.next_order_seq(now_ms);
+                self.book.place(order.clone());
+                effects.push(Effect::SaveState);
+            }
+            effects.push(Effect::Publish(Up::Order, self.sign(order).to_json()));
         }
+    }
+
+    /// Market time keeps the numbers growing even when the state file was lost.
+    fn next_order_seq(&mut self, now_ms: i64) -> u64 {
+        self.order_seq = (self.order_seq + 1).max(now_ms.unsigned_abs());
+        self.order_seq
     }
 }

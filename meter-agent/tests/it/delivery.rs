@@ -193,6 +193,7 @@ fn each_offer_is_answered_once_when_the_newest_edge_is_known() {
     assert_eq!(world.offer(FIRST.next()), None, "the edge just behind is still to be read");
     world.edge(FIRST.previous(), 0, 0);
     assert!(world.orders().is_empty(), "nothing is known of the consumption");
+    assert_eq!(world.core.status().considered_slot, Some(FIRST.next().number()));
     world.poll(2_000_000);
     let orders = world.orders();
     assert_eq!(orders.len(), 1);
@@ -207,7 +208,62 @@ fn each_offer_is_answered_once_when_the_newest_edge_is_known() {
     assert!(order.seq > orders[0].seq);
     world.restart();
     world.step(Input::Connected);
-    assert_eq!(world.offer(FIRST.offset(2)), None, "the restart remembers the order");
+    // The restart remembers the order, but not whether it was answered.
+    assert_eq!(world.offer(FIRST.offset(2)), Some(order));
+    assert_eq!(world.offer(FIRST.offset(2)), None);
+}
+
+#[test]
+fn a_slot_is_considered_once_its_order_is_answered() {
+    let mut world = World::new();
+    world.edge(FIRST.previous(), 0, 0);
+    world.poll(1_000_000);
+    let slot = FIRST.next();
+    let offer = world.operator.offer(slot, world.now_ms);
+    let payload = world.operator.sign(offer).to_json();
+    world.hear_public(Public::Offer, payload);
+    assert_eq!(world.core.status().considered_slot, None);
+    let order = world.orders().pop().expect("placed");
+    let verdict = world.operator.verdict(&order, false, world.now_ms);
+    let payload = world.operator.sign(verdict).to_json();
+    world.hear(Down::Verdict, payload);
+    assert_eq!(world.core.status().considered_slot, Some(slot.number()));
+    // Nothing to order counts as well.
+    world.edge(FIRST, 5, 5);
+    assert_eq!(world.offer(FIRST.offset(2)), None);
+    assert_eq!(world.core.status().considered_slot, Some(FIRST.offset(2).number()));
+}
+
+#[test]
+fn an_order_that_may_never_have_left_is_sent_after_a_restart() {
+    let mut world = World::new();
+    world.edge(FIRST.previous(), 0, 0);
+    world.poll(1_000_000);
+    let offer = |world: &World, slot| {
+        let offer = world.operator.offer(slot, world.now_ms);
+        world.operator.sign(offer).to_json()
+    };
+    for slot in [FIRST.next(), FIRST.offset(2)] {
+        let payload = offer(&world, slot);
+        world.hear_public(Public::Offer, payload);
+    }
+    let placed = world.orders();
+    assert_eq!(placed.len(), 2);
+    world.restart();
+    world.step(Input::Connected);
+    assert_eq!(world.orders().len(), 2, "the gates are not known yet");
+    for slot in [FIRST.offset(2), FIRST.next()] {
+        let payload = offer(&world, slot);
+        world.hear_public(Public::Offer, payload);
+    }
+    let again = world.orders()[2..].to_vec();
+    // The newest goes out unchanged; the older one needs a higher number to be taken.
+    assert_eq!(again[0], placed[1]);
+    assert_eq!((again[1].slot, again[1].quantity_wh), (placed[0].slot, placed[0].quantity_wh));
+    assert!(again[1].seq > placed[1].seq);
+    let seqs: std::collections::BTreeSet<u64> = world.orders().iter().map(|o| o.seq).collect();
+    let saved = world.saved.as_ref().expect("saved").content().order_seq;
+    assert_eq!(seqs.last(), Some(&saved), "every number is reserved before it is signed");
 }
 
 #[test]
