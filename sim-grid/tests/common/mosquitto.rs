@@ -111,8 +111,7 @@ impl Drop for Mosquitto {
 /// Whether an MQTT v5 CONNECT is answered with a CONNACK that welcomes it.
 fn accepts_clients(port: u16) -> bool {
     // Protocol name and level 5, clean start, 10 s keep alive, no properties, no client id.
-    const CONNECT: [u8; 15] =
-        [0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 5, 0x02, 0, 10, 0, 0, 0];
+    const CONNECT: [u8; 15] = [0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 5, 0x02, 0, 10, 0, 0, 0];
     const DISCONNECT: [u8; 2] = [0xe0, 0];
     let asked = || -> std::io::Result<bool> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;

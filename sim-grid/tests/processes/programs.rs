@@ -11,6 +11,17 @@ use tokio::sync::watch;
 
 /// Longest wait for a program that was asked to stop.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// What the programs are made of.
+const SOURCES: [&str; 8] = [
+    "contracts/artifacts",
+    "controller/migrations",
+    "controller/src",
+    "libs",
+    "market/src",
+    "meter-agent/devices",
+    "meter-agent/src",
+    "sim-grid/src",
+];
 /// Lines of a log that a failed test shows.
 const SHOWN_LINES: usize = 25;
 
@@ -35,11 +46,7 @@ pub fn programs() -> &'static Path {
 /// When a source of the programs was changed last.
 fn newest_source() -> SystemTime {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-    let mut folders: Vec<PathBuf> =
-        ["controller", "meter-agent", "market", "libs", "sim-grid/src", "contracts/artifacts"]
-            .iter()
-            .map(|name| root.join(name))
-            .collect();
+    let mut folders: Vec<PathBuf> = SOURCES.iter().map(|name| root.join(name)).collect();
     let mut newest = SystemTime::UNIX_EPOCH;
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).expect("a source folder") {
@@ -127,8 +134,10 @@ impl Program {
     /// SIGTERM, and the end that it comes to in good order.
     pub async fn stop(mut self) {
         self.assert_runs();
-        let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
-        assert!(asked.expect("kill runs").success(), "{} cannot be asked to stop", self.name);
+        // The shell's own kill: a program of that name is not on every machine.
+        let kill = format!("kill -TERM {}", self.child.id());
+        let asked = Command::new("sh").args(["-c", &kill]).status().expect("a shell runs");
+        assert!(asked.success(), "{} cannot be asked to stop", self.name);
         let ended = tokio::time::timeout(PATIENCE, self.ended()).await;
         let status = ended.unwrap_or_else(|_| panic!("{} does not stop", self.name));
         assert!(status.success(), "{} stopped with {status}", self.name);

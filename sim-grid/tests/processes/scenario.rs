@@ -7,8 +7,9 @@ use std::path::Path;
 use sim_grid::scenario::{parse_slot, t_of_slot};
 use units::Slot;
 
-/// PV, PV with an EV charger, PV with a battery, a heat pump, and two houses with neither.
-pub const CUSTOMERS: [&str; 6] = ["C001", "C002", "C004", "C006", "C008", "C027"];
+/// PV, PV with an EV charger, PV with a battery and a heat pump, a heat pump alone, and two houses
+/// with neither.
+pub const CUSTOMERS: [&str; 6] = ["C001", "C002", "C004", "C006", "C008", "C030"];
 /// First slot.
 pub const FROM: &str = "2016-07-23T10:00Z";
 /// Slots from there on.
@@ -27,10 +28,11 @@ pub fn write(folder: &Path) {
     for name in ["buses", "lines", "transformers", "slack"] {
         copy(&format!("grid/{name}.csv"), &str::to_owned);
     }
-    copy("customers.csv", &|text| rows(text, |row| CUSTOMERS.contains(&row["customer_id"])));
-    copy("devices.csv", &|text| rows(text, |row| CUSTOMERS.contains(&row["customer_id"])));
+    let is_one = |row: &Row<'_>| CUSTOMERS.contains(&row.text("customer_id"));
+    copy("customers.csv", &|text| rows(text, is_one));
+    copy("devices.csv", &|text| rows(text, is_one));
     let in_time = |row: &Row<'_>| {
-        let t: i64 = row["t"].parse().expect("a number");
+        let t: i64 = row.text("t").parse().expect("a number");
         (from..from + SLOTS).contains(&t)
     };
     copy("tariffs.csv", &|text| rows(text, in_time));
@@ -48,10 +50,8 @@ pub fn last() -> Slot {
 /// A line of a table by the names of its columns.
 struct Row<'t>(Vec<(&'t str, &'t str)>);
 
-impl std::ops::Index<&str> for Row<'_> {
-    type Output = str;
-
-    fn index(&self, column: &str) -> &str {
+impl<'t> Row<'t> {
+    fn text(&self, column: &str) -> &'t str {
         self.0.iter().find(|(name, _)| *name == column).expect("the column is there").1
     }
 }
