@@ -32,12 +32,12 @@ web/dist/index.html: web/node_modules/.done $(shell find web/src web/public web/
 
 web/node_modules/.done: web/package-lock.json
 	bash .ci/need node=nodejs npm=npm
-	cd web && npm ci --silent --no-audit --no-fund
+	cd web && npm install --no-save --loglevel=error --no-audit --no-fund
 	touch $@
 
 contracts/node_modules/.done: contracts/package-lock.json
 	bash .ci/need node=nodejs npm=npm
-	cd contracts && npm ci --silent --no-audit --no-fund --ignore-scripts
+	cd contracts && npm install --no-save --loglevel=error --no-audit --no-fund --ignore-scripts
 	touch $@
 
 $(VENV)/.done: sim-grid/tests/python/requirements.txt
