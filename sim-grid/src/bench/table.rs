@@ -136,7 +136,7 @@ fn agent(text: &mut String, cost: &AgentCost) {
     line(
         text,
         format_args!(
-            "\nAgent process ({} Modbus devices polled each second, one slot edge, {:.0} s)",
+            "\nAgent process ({} Modbus devices polled each second, a slot in 10 s, watched for {:.0} s)",
             cost.devices, cost.watched_s
         ),
     );
