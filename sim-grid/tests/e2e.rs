@@ -73,8 +73,8 @@ impl Day {
     async fn considered(&self, slot: Slot) {
         for (point, household) in &self.demo.households {
             let mut status = household.watch();
-            let wanted =
-                status.wait_for(|status| status.considered_slot.is_some_and(|s| s >= slot.number()));
+            let wanted = status
+                .wait_for(|status| status.considered_slot.is_some_and(|s| s >= slot.number()));
             let waited = tokio::time::timeout(PATIENCE, wanted).await;
             waited.unwrap_or_else(|_| panic!("{point} has not considered {slot}")).expect("runs");
         }
@@ -176,10 +176,8 @@ async fn a_day(broker: Option<BrokerUrl>, rpc: Option<RpcNode>) {
     for slot in (1..=96).map(|count| from.offset(count)) {
         let row = reader.slot(slot).await.expect("readable").expect("settled");
         let totals = row.header.expect("settled").totals;
-        let (inside, outside) = (
-            totals.import_wh - totals.export_wh,
-            totals.grid_import_wh - totals.grid_export_wh,
-        );
+        let (inside, outside) =
+            (totals.import_wh - totals.export_wh, totals.grid_import_wh - totals.grid_export_wh);
         assert_eq!(inside, outside, "energy balances in {slot}");
         assert_eq!(totals.debit, totals.credit, "money balances in {slot}");
     }
@@ -240,7 +238,11 @@ async fn anchors_and_rewards(day: &Day) {
     assert_eq!(head.seq, seq);
     let epoch = deployment.epoch(&*chain, seq, At::Latest).await.expect("answers").expect("there");
     let log = controller.reader.log_entry(newest.draft.to_slot).await.expect("readable");
-    assert_eq!(epoch.log_root, log.expect("settled").checkpoint.body.root, "the anchored root is the log's");
+    assert_eq!(
+        epoch.log_root,
+        log.expect("settled").checkpoint.body.root,
+        "the anchored root is the log's"
+    );
 
     let tree = newest.draft.rewards_tree();
     assert!(tree.total() > 0, "the sun has shone");
