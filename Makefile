@@ -20,6 +20,7 @@ test: web/dist/index.html contracts/node_modules/.done $(VENV)/.done
 	cargo build --quiet -p sim-grid && node web/tests/against-demo.mjs target/debug/sim-grid
 
 bench: web/dist/index.html
+	cargo build --quiet --release -p meter-agent -p controller -p sim-grid
 	cargo run --quiet --release -p sim-grid -- bench
 
 fmt:

@@ -192,7 +192,103 @@ fn grouped(number: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Machine, agent, readings};
     use super::*;
+
+    fn report() -> Report {
+        let spread = |best_us: f64| Spread { runs: 3, best_us, median_us: best_us * 1.5 };
+        Report {
+            machine: Machine {
+                processor: Some("Example CPU".to_owned()),
+                cores: 2,
+                build: "release",
+            },
+            clearing: Some(vec![ClearingCost {
+                orders: 100_000,
+                bid_levels: 15_725,
+                ask_levels: 15_703,
+                cleared_wh: 1,
+                method: "the solver was late".to_owned(),
+                solve: spread(1.0),
+                lp: spread(40_000.0),
+                merit_order: spread(20_000.0),
+                sort_and_match: spread(5_000.0),
+                lp_by_merit_order: 2.0,
+                merit_order_by_sort: 4.0,
+            }]),
+            readings: Some(ReadingCost {
+                households: 200,
+                slots: 50,
+                message_bytes: 421,
+                fsync: spread(100.0),
+                verified_per_s: 20_000.4,
+                stored: vec![readings::StoredRate { batch: 512, readings: 10_000, per_s: 4_242.6 }],
+                settled: readings::SettledRate {
+                    readings: 10_000,
+                    slots: 50,
+                    bills: 10_000,
+                    per_s: 1_866.0,
+                },
+            }),
+            street: Some(StreetCost {
+                households: 41,
+                slots: 24,
+                seconds: 3.0,
+                slots_per_s: 8.0,
+                orders: 882,
+                cleared_wh: 129_999,
+                bills_verified: 984,
+                epochs: 6,
+            }),
+            agent: Some(AgentCost {
+                devices: 3,
+                watched_s: 16.2,
+                resident_kib: 8_192,
+                peak_resident_kib: 9_216,
+                own_kib: 2_048,
+                threads: 2,
+                cpu_ms_per_s: 4.25,
+                programs: vec![agent::ProgramSize { name: "meter-agent", bytes: 4_946_144 }],
+            }),
+            seconds: 61.4,
+        }
+    }
+
+    #[test]
+    fn a_report_fits_a_terminal_and_keeps_every_figure() {
+        let text = table(&report());
+        for line in text.lines() {
+            assert!(line.chars().count() <= 100, "{line:?} is too wide");
+        }
+        for figure in [
+            "2 cores of Example CPU, release build",
+            "100,000 15,725 + 15,703",
+            "60.0 ms (40.0 ms)       30.0 ms (20.0 ms)          2.0x          4.0x",
+            "the merit order answered: the solver was late",
+            "20,000 /s",
+            "4,243 /s",
+            "150 us",
+            "8.00 /s",
+            "882 orders, 129 kWh traded, 984 bills verified, 6 epochs anchored",
+            "8.0 MiB",
+            "9.0 MiB",
+            "4.2 ms",
+            "4.7 MiB",
+            "measured in 61 s",
+        ] {
+            assert!(text.contains(figure), "no {figure:?} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_part_that_was_not_measured_is_not_reported() {
+        let report = Report { clearing: None, readings: None, street: None, ..report() };
+        let text = table(&report);
+        assert!(text.contains("Agent process") && !text.contains("Clearing"), "{text}");
+        let json = serde_json::to_value(&report).expect("plain figures");
+        assert!(json.get("clearing").is_none());
+        assert_eq!(json["agent"]["programs"][0]["bytes"], 4_946_144);
+    }
 
     #[test]
     fn numbers_for_people() {
