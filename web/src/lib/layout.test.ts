@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { Bus } from './api';
-import { plan, strain } from './layout';
+import { plan } from './layout';
 
 const bus = (id: string, parent: string | null, depth: number): Bus => ({ id, parent, depth, vm_pu: null, band: 'unknown', points: [] });
 
@@ -29,10 +29,4 @@ test('every bus of a random tree has a place of its own', () => {
 test('a bus without a known parent is drawn all the same, and a loop does not hang', () => {
   expect(plan([bus('a', null, 0), bus('x', 'gone', 3)], []).buses).toHaveLength(2);
   expect(plan([bus('a', 'b', 1), bus('b', 'a', 1)], []).buses.length).toBeLessThanOrEqual(2);
-});
-
-test('strain has a word for every loading', () => {
-  const branch = { id: 'l', from: 'a', to: 'b', kind: 'line', length_m: null, p_w: null, max_a: null } as const;
-  const words = [null, 0, 50, 51, 81, 100, 101].map((loading_percent) => strain({ ...branch, loading_percent }));
-  expect(words).toEqual(['unknown', 'light', 'light', 'busy', 'full', 'full', 'over']);
 });

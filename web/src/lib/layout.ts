@@ -75,12 +75,3 @@ export function plan(buses: Bus[], branches: Branch[]): Plan {
     rows: 1 + Math.max(0, ...all.map((one) => one.y)),
   };
 }
-
-/** What a branch's loading means: width for the eye, a word for everyone. */
-export function strain(branch: Branch): 'unknown' | 'light' | 'busy' | 'full' | 'over' {
-  const loading = branch.loading_percent;
-  if (loading === null) return 'unknown';
-  if (loading > 100) return 'over';
-  if (loading > 80) return 'full';
-  return loading > 50 ? 'busy' : 'light';
-}
