@@ -68,6 +68,9 @@ pub struct StoredRate {
     pub readings: usize,
     /// In a second.
     pub per_s: f64,
+    /// The part of the time that the desk takes to check them and to sign receipts; the rest is
+    /// the record's.
+    pub desk_share: f64,
 }
 
 /// Readings per second with all that follows from them.
@@ -81,6 +84,8 @@ pub struct SettledRate {
     pub bills: usize,
     /// Readings in a second.
     pub per_s: f64,
+    /// The part of the time that the desk takes; the rest is the record's.
+    pub desk_share: f64,
 }
 
 /// Signs chains of readings, then measures how fast they are believed and kept in `folder`.
@@ -222,6 +227,7 @@ impl Chains {
             batch,
             readings: tally.readings,
             per_s: per_second(tally.readings, elapsed),
+            desk_share: tally.desk.as_secs_f64() / elapsed.as_secs_f64(),
         })
     }
 
@@ -244,6 +250,7 @@ impl Chains {
             slots: tally.slots,
             bills: tally.bills,
             per_s: per_second(tally.readings, elapsed),
+            desk_share: tally.desk.as_secs_f64() / elapsed.as_secs_f64(),
         })
     }
 }
@@ -261,6 +268,8 @@ struct Tally {
     readings: usize,
     slots: usize,
     bills: usize,
+    /// Time in the desk, without the record.
+    desk: Duration,
 }
 
 impl Tally {
@@ -268,6 +277,7 @@ impl Tally {
         self.readings += other.readings;
         self.slots += other.slots;
         self.bills += other.bills;
+        self.desk += other.desk;
     }
 }
 
@@ -319,9 +329,10 @@ impl AtWork {
 
     /// One step and its transaction, as the controller does it.
     async fn step(&mut self, inputs: Vec<Input>) -> anyhow::Result<Tally> {
+        let started = clock::stopwatch();
         let step = self.desk.step(self.now_ms, inputs);
+        let mut tally = Tally { desk: started.elapsed(), ..Tally::default() };
         self.store.write(&step.records).await?;
-        let mut tally = Tally::default();
         for record in &step.records {
             match record {
                 Record::Reading(record) => {

@@ -84,21 +84,25 @@ fn readings(text: &mut String, cost: &ReadingCost) {
             cost.households, cost.slots, cost.message_bytes
         ),
     );
-    let mut rate = |what: &str, per_s: f64| {
-        line(text, format_args!("  {what:<58} {:>10} /s", rounded(per_s)));
+    let mut rate = |what: &str, per_s: f64, desk_share: Option<f64>| {
+        let share = desk_share.map(|share| {
+            format!("   (desk {:.0} %, record {:.0} %)", share * 100.0, 100.0 - share * 100.0)
+        });
+        let (per_s, share) = (rounded(per_s), share.unwrap_or_default());
+        line(text, format_args!("  {what:<54} {per_s:>10} /s{share}"));
     };
-    rate("verified (parsed, digest, Ed25519, one core)", cost.verified_per_s);
+    rate("verified (parsed, digest, Ed25519, one core)", cost.verified_per_s, None);
     for stored in &cost.stored {
         let what = format!("verified and stored, {} in a transaction", stored.batch);
-        rate(&what, stored.per_s);
+        rate(&what, stored.per_s, Some(stored.desk_share));
     }
     let settled = &cost.settled;
     let what = format!("verified, stored and settled, with {} bills", grouped(settled.bills));
-    rate(&what, settled.per_s);
+    rate(&what, settled.per_s, Some(settled.desk_share));
     line(
         text,
         format_args!(
-            "  {:<58} {:>13}",
+            "  {:<54} {:>13}",
             "one fsync of this disk (median)",
             duration(cost.fsync.median_us)
         ),
@@ -116,7 +120,7 @@ fn street(text: &mut String, cost: &StreetCost) {
     line(
         text,
         format_args!(
-            "  {:<58} {:>10.2} /s   ({} in {:.1} s)",
+            "  {:<54} {:>10.2} /s   ({} in {:.1} s)",
             "slots, from offer to verified bill", cost.slots_per_s, cost.slots, cost.seconds
         ),
     );
@@ -140,7 +144,7 @@ fn agent(text: &mut String, cost: &AgentCost) {
             cost.devices, cost.watched_s
         ),
     );
-    let mut row = |what: &str, value: String| line(text, format_args!("  {what:<58} {value:>13}"));
+    let mut row = |what: &str, value: String| line(text, format_args!("  {what:<54} {value:>13}"));
     row("resident memory", mebibytes(cost.resident_kib * 1_024));
     row("most resident memory", mebibytes(cost.peak_resident_kib * 1_024));
     row("of it not from the program file", mebibytes(cost.own_kib * 1_024));
@@ -222,12 +226,18 @@ mod tests {
                 message_bytes: 421,
                 fsync: spread(100.0),
                 verified_per_s: 20_000.4,
-                stored: vec![readings::StoredRate { batch: 512, readings: 10_000, per_s: 4_242.6 }],
+                stored: vec![readings::StoredRate {
+                    batch: 512,
+                    readings: 10_000,
+                    per_s: 4_242.6,
+                    desk_share: 0.2,
+                }],
                 settled: readings::SettledRate {
                     readings: 10_000,
                     slots: 50,
                     bills: 10_000,
                     per_s: 1_866.0,
+                    desk_share: 0.456,
                 },
             }),
             street: Some(StreetCost {
@@ -266,7 +276,7 @@ mod tests {
             "60.0 ms (40.0 ms)       30.0 ms (20.0 ms)          2.0x          4.0x",
             "the merit order answered: the solver was late",
             "20,000 /s",
-            "4,243 /s",
+            "4,243 /s   (desk 20 %, record 80 %)",
             "150 us",
             "8.00 /s",
             "882 orders, 129 kWh traded, 984 bills verified, 6 epochs anchored",
