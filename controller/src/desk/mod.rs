@@ -29,7 +29,7 @@ pub use record::{
     AnchorDraft, ClearedRecord, FillRecord, Outgoing, ReadingRecord, Record, RefusalRecord,
     SettledRecord, StatementRecord, Watermark,
 };
-pub use restore::{RestoreFault, Saved, SavedClearing, SavedHousehold};
+pub use restore::{RestoreFault, Saved, SavedClearing};
 use rounds::Cleared;
 
 use crate::config::MarketConfig;

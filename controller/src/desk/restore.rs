@@ -7,7 +7,7 @@ use protocol::{B256, Order, Signed, Totals, merkle};
 use units::{PointId, Slot};
 
 use super::household::Household;
-use super::{AnchorDraft, BookOrder, Cleared, Desk, Setup};
+use super::{AnchorDraft, BookOrder, Cleared, Desk, Setup, Watermark};
 use crate::rules::Registers;
 
 /// What the store knows; see the schema for the meaning of each part.
@@ -16,7 +16,7 @@ pub struct Saved {
     /// First slot that is settled at all; none before the first start.
     pub first_slot: Option<Slot>,
     /// Watermarks.
-    pub households: Vec<SavedHousehold>,
+    pub households: Vec<Watermark>,
     /// Readings that count and are not settled.
     pub edges: Vec<(PointId, Slot, Registers, B256)>,
     /// Slot of each household's newest plausible reading.
@@ -33,25 +33,6 @@ pub struct Saved {
     pub last_anchor: Option<(u64, Slot)>,
     /// Totals of the slots settled since.
     pub epoch: Vec<(Slot, Totals)>,
-}
-
-/// A household's watermarks.
-#[derive(Debug)]
-pub struct SavedHousehold {
-    /// Metering point.
-    pub point: PointId,
-    /// Epoch the sequence belongs to.
-    pub epoch: u32,
-    /// Highest reading.
-    pub reading_seq: u64,
-    /// Its digest.
-    pub reading_head: B256,
-    /// Highest order.
-    pub order_seq: u64,
-    /// Registers up to which everything is settled.
-    pub settled: Option<(Slot, Registers)>,
-    /// Rewards so far.
-    pub reward_total: u128,
 }
 
 /// A cleared slot.

@@ -6,7 +6,7 @@ use units::{Energy, PointId, Price, Slot};
 
 use super::rows::{hash, json, point, registers, slot, unsigned};
 use super::{Store, StoreFault};
-use crate::desk::{Saved, SavedClearing, SavedHousehold};
+use crate::desk::{Saved, SavedClearing, Watermark};
 
 impl Store {
     /// Everything that is not finished, and the watermarks of what is.
@@ -101,7 +101,7 @@ impl Store {
         row.map(|row| Ok((unsigned(&row, "seq")?, slot(&row, "to_slot")?))).transpose()
     }
 
-    async fn load_households(&mut self) -> Result<Vec<SavedHousehold>, StoreFault> {
+    async fn load_households(&mut self) -> Result<Vec<Watermark>, StoreFault> {
         let rows = sqlx::query("SELECT * FROM household").fetch_all(&mut self.connection).await?;
         rows.iter()
             .map(|row| {
@@ -111,7 +111,7 @@ impl Store {
                     .transpose()?;
                 let reward_total: String = row.try_get("reward_total")?;
                 let epoch: i64 = row.try_get("epoch")?;
-                Ok(SavedHousehold {
+                Ok(Watermark {
                     point: point(row)?,
                     epoch: u32::try_from(epoch).map_err(StoreFault::damaged)?,
                     reading_seq: unsigned(row, "reading_seq")?,
