@@ -16,7 +16,7 @@ use crate::poll::{Ask, Report};
 /// First and longest wait before an edge is read again, real time.
 const EDGE_RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
 /// First and longest wait for the operator's answer, real time.
-const ANSWER_WAIT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+const ANSWER_WAIT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(15));
 
 /// What happened, for the loop.
 pub enum Event {

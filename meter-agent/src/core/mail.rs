@@ -156,6 +156,8 @@ impl Core {
     }
 
     fn clearing(&mut self, clearing: &Clearing) {
+        // Clearings are not kept by the broker: the operator is there now.
+        self.outbox.operator_is_there();
         if plausible(clearing.slot) {
             self.book.clear(clearing.clone());
         }

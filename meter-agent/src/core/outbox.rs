@@ -1,9 +1,10 @@
 //! Which journalled readings to send, and when to send them again.
 //!
 //! Only the operator's signed receipt releases a reading. A bounded number is on the way at any
-//! time; after a reconnect, a gap or silence sending starts again behind the last receipt.
+//! time; after a reconnect, a gap or silence sending starts again behind the last receipt, with one
+//! reading until a receipt shows that somebody listens: what follows a lost one would be refused.
 
-/// Most readings on the way at once.
+/// Most readings on the way at once while receipts come.
 const WINDOW: u64 = 16;
 
 /// What a receipt changed.
@@ -29,6 +30,8 @@ pub struct Outbox {
     /// The watermark behind which sending already started again.
     rewound: Option<u64>,
     connected: bool,
+    /// A receipt has come since sending started (again).
+    answered: bool,
 }
 
 impl Outbox {
@@ -36,7 +39,15 @@ impl Outbox {
     #[must_use]
     pub fn new(last: u64, released: u64, released_ms: i64) -> Self {
         let released = released.min(last);
-        Self { last, sent: released, released, released_ms, rewound: None, connected: false }
+        Self {
+            last,
+            sent: released,
+            released,
+            released_ms,
+            rewound: None,
+            connected: false,
+            answered: false,
+        }
     }
 
     /// Highest sequence number that the operator has for good.
@@ -65,18 +76,26 @@ impl Outbox {
     /// The link came up or went down; everything unreleased will be sent again.
     pub const fn set_connected(&mut self, connected: bool) {
         self.connected = connected;
-        self.sent = self.released;
-        self.rewound = None;
+        self.overdue();
     }
 
     /// The receipt that was hoped for did not come.
     pub const fn overdue(&mut self) {
         self.sent = self.released;
         self.rewound = None;
+        self.answered = false;
+    }
+
+    /// The operator has just said something else: if no receipt came so far, it was not there before.
+    pub const fn operator_is_there(&mut self) {
+        if !self.answered {
+            self.sent = self.released;
+        }
     }
 
     /// Takes a receipt of the operator; `seq` is at most the newest journalled one.
     pub fn receipt(&mut self, seq: u64, time_ms: i64) -> Released {
+        self.answered = true;
         if seq > self.released {
             self.released = seq;
             self.released_ms = self.released_ms.max(time_ms);
@@ -100,7 +119,8 @@ impl Outbox {
 
     /// The readings to send now, first and last sequence number.
     pub fn take(&mut self) -> Option<(u64, u64)> {
-        let until = self.last.min(self.released + WINDOW);
+        let window = if self.answered { WINDOW } else { 1 };
+        let until = self.last.min(self.released + window);
         if !self.connected || self.sent >= until {
             return None;
         }
@@ -114,32 +134,44 @@ impl Outbox {
 mod tests {
     use super::*;
 
-    fn connected(last: u64, released: u64) -> Outbox {
+    /// Connected, with a first receipt for what is released.
+    fn answered(last: u64, released: u64) -> Outbox {
         let mut outbox = Outbox::new(last, released, 100);
         outbox.set_connected(true);
+        outbox.receipt(released, 100);
         outbox
     }
 
     #[test]
-    fn a_window_of_readings_is_on_the_way() {
+    fn one_reading_goes_ahead_and_a_window_follows_its_receipt() {
         let mut outbox = Outbox::new(40, 3, 0);
         assert_eq!(outbox.take(), None, "not connected");
         outbox.set_connected(true);
-        assert_eq!(outbox.take(), Some((4, 19)));
+        assert_eq!(outbox.take(), Some((4, 4)));
+        assert_eq!(outbox.take(), None);
+        assert_eq!(outbox.receipt(4, 1), Released::Progress);
+        assert_eq!(outbox.take(), Some((5, 20)));
         assert_eq!(outbox.take(), None);
         assert_eq!(outbox.receipt(10, 1), Released::Progress);
-        assert_eq!(outbox.take(), Some((20, 26)));
+        assert_eq!(outbox.take(), Some((21, 26)));
+        outbox.operator_is_there();
+        assert_eq!(outbox.take(), None, "receipts come anyway");
         outbox.overdue();
-        assert_eq!(outbox.take(), Some((11, 26)));
+        assert_eq!(outbox.take(), Some((11, 11)));
+        outbox.operator_is_there();
+        assert_eq!(outbox.take(), Some((11, 11)));
         outbox.set_connected(false);
         assert_eq!(outbox.take(), None);
         outbox.set_connected(true);
-        assert_eq!(outbox.take(), Some((11, 26)));
+        assert_eq!(outbox.take(), Some((11, 11)));
+        assert_eq!(outbox.receipt(40, 1), Released::Progress);
+        outbox.appended(41);
+        assert_eq!(outbox.take(), Some((41, 41)));
     }
 
     #[test]
     fn a_gap_is_answered_once_and_not_with_a_storm() {
-        let mut outbox = connected(9, 4);
+        let mut outbox = answered(9, 4);
         assert_eq!(outbox.take(), Some((5, 9)));
         // The operator lacks 5 and says so for each of 6 to 9.
         for round in 0..4 {
@@ -153,7 +185,7 @@ mod tests {
 
     #[test]
     fn an_operator_that_lost_readings_gets_them_again_but_old_receipts_change_nothing() {
-        let mut outbox = connected(9, 9);
+        let mut outbox = answered(9, 9);
         assert_eq!(outbox.receipt(5, 100), Released::Stale);
         assert_eq!(outbox.take(), None);
         assert_eq!(outbox.receipt(5, 101), Released::Lost);

@@ -32,19 +32,24 @@ fn unreceipted_readings_are_sent_again_after_silence_and_reconnect() {
     let mut world = World::new();
     world.edge(FIRST.previous(), 0, 0);
     world.edge(FIRST, 10, 0);
-    assert_eq!(world.sent, [1, 2]);
+    assert_eq!(world.sent, [1], "the second waits until somebody has answered");
     assert!(world.awaits);
     world.step(Input::Overdue);
-    assert_eq!(world.sent, [1, 2, 1, 2]);
+    assert_eq!(world.sent, [1, 1]);
     world.step(Input::Disconnected);
     world.edge(FIRST.next(), 10, 0);
-    assert_eq!(world.sent.len(), 4, "nothing is sent while the link is down");
+    assert_eq!(world.sent.len(), 2, "nothing is sent while the link is down");
     world.step(Input::Connected);
-    assert_eq!(world.sent[4..], [1, 2, 3]);
+    assert_eq!(world.sent, [1, 1, 1]);
+    let first = world.readings().swap_remove(0);
+    let receipt = world.operator.receipt(&first, world.now_ms);
+    let payload = world.operator.sign(receipt).to_json();
+    world.hear(Down::Receipt, payload);
+    assert_eq!(world.sent[3..], [2, 3]);
     world.receive();
     assert_eq!(world.core.status().released_seq, 3);
     world.step(Input::Overdue);
-    assert_eq!(world.sent.len(), 7);
+    assert_eq!(world.sent.len(), 5);
 }
 
 #[test]
@@ -56,7 +61,9 @@ fn a_restart_goes_on_with_the_next_number_and_sends_what_is_open() {
     world.sent.clear();
     world.step(Input::Connected);
     // The receipt watermark is saved with the next audit or order, so a restart may repeat some.
-    assert_eq!(world.sent.last(), Some(&4));
+    assert!(world.sent.first().is_some_and(|&first| (3..=4).contains(&first)), "{:?}", world.sent);
+    world.receive();
+    assert_eq!(world.core.status().released_seq, 4);
     world.edge(FIRST.offset(3), 10, 0);
     let readings = world.readings();
     assert_eq!(readings.iter().map(|r| r.seq).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
