@@ -11,17 +11,13 @@ use tokio::sync::watch;
 
 /// Longest wait for a program that was asked to stop.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// What the programs are made of.
-const SOURCES: [&str; 8] = [
-    "contracts/artifacts",
-    "controller/migrations",
-    "controller/src",
-    "libs",
-    "market/src",
-    "meter-agent/devices",
-    "meter-agent/src",
-    "sim-grid/src",
+/// The programs, and what they are made of besides the libraries that all share.
+const PROGRAMS: [(&str, &[&str]); 3] = [
+    ("controller", &["controller/src", "controller/migrations", "contracts/artifacts"]),
+    ("meter-agent", &["meter-agent/src", "meter-agent/devices"]),
+    ("sim-grid", &["sim-grid/src", "controller/src", "meter-agent/src"]),
 ];
+const SHARED: [&str; 2] = ["libs", "market/src"];
 /// Lines of a log that a failed test shows.
 const SHOWN_LINES: usize = 25;
 
@@ -31,22 +27,21 @@ pub fn programs() -> &'static Path {
     FOLDER.get_or_init(|| {
         let test = std::env::current_exe().expect("the test's own path");
         let folder = test.ancestors().nth(2).expect("target/PROFILE/deps/test").to_owned();
-        let newest = newest_source();
-        let is_new = |name: &str| {
+        let is_new = |(name, sources): (&str, &[&str])| {
             let built = std::fs::metadata(folder.join(name)).and_then(|file| file.modified());
-            built.is_ok_and(|built| built >= newest)
+            built.is_ok_and(|built| built >= newest(sources.iter().chain(&SHARED)))
         };
-        if !["controller", "meter-agent", "sim-grid"].into_iter().all(is_new) {
+        if !PROGRAMS.into_iter().all(is_new) {
             build(&folder);
         }
         folder
     })
 }
 
-/// When a source of the programs was changed last.
-fn newest_source() -> SystemTime {
+/// When a file in these folders of the workspace was changed last; tests do not count.
+fn newest<'n>(folders: impl Iterator<Item = &'n &'n str>) -> SystemTime {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-    let mut folders: Vec<PathBuf> = SOURCES.iter().map(|name| root.join(name)).collect();
+    let mut folders: Vec<PathBuf> = folders.map(|name| root.join(name)).collect();
     let mut newest = SystemTime::UNIX_EPOCH;
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).expect("a source folder") {
