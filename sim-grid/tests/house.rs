@@ -53,7 +53,8 @@ fn dependencies_point_inwards() {
         let name = package["name"].as_str().expect("a name");
         let dependencies = package["dependencies"].as_array().expect("a list");
         for dependency in dependencies.iter().filter_map(|entry| entry["name"].as_str()) {
-            if ours.contains(dependency) {
+            // A library may ask for its own features in its tests.
+            if ours.contains(dependency) && dependency != name {
                 let fine = allowed[name].contains(&dependency);
                 assert!(fine, "{name} must not know {dependency}");
             }
