@@ -83,6 +83,8 @@ fn options(config: &BrokerConfig, community: &CommunityId) -> Result<MqttOptions
     options.set_keep_alive(Duration::from_secs(30));
     options.set_clean_start(true);
     options.set_max_packet_size(u32::try_from(MAX_PACKET_BYTES).ok());
+    // Without it the client keeps a table for 65 535 unacknowledged messages.
+    options.set_outgoing_inflight_upper_limit(u16::try_from(IN_FLIGHT).unwrap_or(u16::MAX));
     if let Some(username) = &config.username {
         let password = config.password_file.as_deref().map(read_password).transpose()?;
         options.set_credentials(username, password.unwrap_or_default());

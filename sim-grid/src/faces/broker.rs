@@ -39,6 +39,8 @@ impl BrokerUrl {
     pub(crate) fn options(&self, client_id: &str) -> MqttOptions {
         let mut options = MqttOptions::new(client_id, self.host.clone(), self.port);
         options.set_keep_alive(KEEP_ALIVE).set_clean_start(true);
+        // Without it the client keeps a table for 65 535 unacknowledged messages.
+        options.set_outgoing_inflight_upper_limit(64);
         if let Some((user, password)) = &self.login {
             options.set_credentials(user.clone(), password.clone());
         }
