@@ -106,6 +106,8 @@ pub struct Desk {
     cleared: BTreeMap<Slot, Cleared>,
     /// The book that the solver is looking at.
     solving: Option<rounds::Solving>,
+    /// When this desk was opened, Unix milliseconds.
+    opened_ms: i64,
     /// First slot that is ever settled; metering starts with it.
     first_slot: Slot,
     /// Next slot whose gate closes.
@@ -149,8 +151,7 @@ impl Desk {
     pub fn next_due_ms(&self, now_ms: i64) -> i64 {
         let market = &self.setup.market;
         let slot = self.next_settle;
-        let settle =
-            [slot.end_ms(), market.deadline_ms(slot)].into_iter().find(|&due| due > now_ms);
+        let settle = [slot.end_ms(), self.deadline_ms(slot)].into_iter().find(|&due| due > now_ms);
         // A closed gate waits for the solver, and an overdue slot is tried again in a while.
         let gate = self.solving.is_none().then(|| market.gate_ms(self.next_gate));
         let again = now_ms + Slot::LENGTH_MS / 15;

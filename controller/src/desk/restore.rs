@@ -86,6 +86,7 @@ impl Desk {
             books: BTreeMap::new(),
             cleared: BTreeMap::new(),
             solving: None,
+            opened_ms: now_ms,
             first_slot: first,
             next_gate,
             next_settle,

@@ -27,11 +27,19 @@ impl Desk {
         }
     }
 
+    /// Until when a slot's readings are waited for. The time in which the controller itself was away
+    /// does not count against the households: after a start they get the whole time to deliver.
+    pub(super) fn deadline_ms(&self, slot: Slot) -> i64 {
+        let market = &self.setup.market;
+        let patience_ms = market.deadline_ms(slot) - slot.end_ms();
+        market.deadline_ms(slot).max(self.opened_ms + patience_ms)
+    }
+
     fn is_due(&self, now_ms: i64, slot: Slot) -> bool {
         if now_ms < slot.end_ms() {
             return false;
         }
-        now_ms >= self.setup.market.deadline_ms(slot)
+        now_ms >= self.deadline_ms(slot)
             || !self.households.values().any(|household| household.is_awaited(slot))
     }
 

@@ -366,3 +366,27 @@ async fn statements_whose_verdict_was_lost_are_found_again() {
         assert_eq!(slots, expected, "{point:?} after {after} until {until}");
     }
 }
+
+#[tokio::test]
+async fn the_controllers_own_absence_does_not_count_against_the_households() {
+    let mut street = with_baseline().await;
+    let slot = START.next();
+    pass(&mut street, slot).await;
+    // The controller is away until long after the deadline; the households kept their readings.
+    let readings = read_all(&mut street, slot);
+    street.now_ms = slot.end_ms() + 5_000_000;
+    let mut street = street.crash().await;
+    street.step(vec![]).await;
+    assert!(street.delivery(0, slot).is_none(), "they get time to deliver");
+    street.step(readings).await;
+    assert!(street.delivery(0, slot).expect("settled").statement.measured);
+
+    // Whoever stays silent is waited for no longer than usual.
+    let next = slot.next();
+    let mut readings = read_all(&mut street, next);
+    readings.pop();
+    street.step(readings).await;
+    assert!(street.delivery(0, next).is_none());
+    street.at(street.now_ms + 900_000).await;
+    assert_eq!(street.delivery(0, next).expect("settled").header.missing, 1);
+}
