@@ -5,6 +5,7 @@
 //! through a whole slot, from the order to the verified bill, in ten seconds instead of fifteen
 //! minutes.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -30,8 +31,6 @@ const LEAD_MS: i64 = 5_000;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(20);
-/// Parts of a second in which Linux counts processor time for programs (`USER_HZ`).
-const TICKS_PER_S: f64 = 100.0;
 
 /// Which street, and which programs.
 #[derive(Debug, Clone)]
@@ -61,8 +60,9 @@ pub struct AgentCost {
     pub own_kib: u64,
     /// Threads at the end.
     pub threads: u64,
-    /// Processor time per second while it was watched, milliseconds.
-    pub cpu_ms_per_s: f64,
+    /// Processor time per second while it was watched, milliseconds; absent where the system does
+    /// not keep account of it.
+    pub cpu_ms_per_s: Option<f64>,
     /// Programs and their size, bytes.
     pub programs: Vec<ProgramSize>,
 }
@@ -121,7 +121,7 @@ pub async fn measure(load: &AgentLoad, folder: &Path) -> anyhow::Result<AgentCos
         watched = watch(process, &point, events) => watched?,
     };
     demo.stop().await?;
-    let Watched { seconds, cpu_ticks, usage } = watched;
+    let Watched { seconds, cpu_ns, usage } = watched;
     Ok(AgentCost {
         devices,
         watched_s: seconds,
@@ -129,7 +129,7 @@ pub async fn measure(load: &AgentLoad, folder: &Path) -> anyhow::Result<AgentCos
         peak_resident_kib: usage.peak_resident_kib,
         own_kib: usage.own_kib,
         threads: usage.threads,
-        cpu_ms_per_s: cpu_ticks * 1_000.0 / TICKS_PER_S / seconds,
+        cpu_ms_per_s: cpu_ns.map(|nanoseconds| nanoseconds / 1e6 / seconds),
         programs,
     })
 }
@@ -145,7 +145,7 @@ fn busiest(demo: &Demo) -> anyhow::Result<(PointId, usize)> {
 
 struct Watched {
     seconds: f64,
-    cpu_ticks: f64,
+    cpu_ns: Option<f64>,
     usage: Usage,
 }
 
@@ -156,11 +156,14 @@ async fn watch(
     mut events: broadcast::Receiver<Event>,
 ) -> anyhow::Result<Watched> {
     let started = clock::stopwatch();
-    let before = process.cpu_ticks()?;
+    let mut cpu = ProcessorTime::default();
+    cpu.note(&process);
+    let before = cpu.total_ns();
     let mut has_verified = false;
     loop {
         tokio::time::sleep(LOOK).await;
         process.must_run()?;
+        cpu.note(&process);
         while let Ok(event) = events.try_recv() {
             match event {
                 Event::Audit { point: of, verified, .. } if of == *point => {
@@ -178,7 +181,8 @@ async fn watch(
         }
     }
     let seconds = started.elapsed().as_secs_f64();
-    Ok(Watched { seconds, cpu_ticks: process.cpu_ticks()? - before, usage: process.usage()? })
+    let cpu_ns = cpu.total_ns().zip(before).map(|(after, before)| after - before);
+    Ok(Watched { seconds, cpu_ns, usage: process.usage()? })
 }
 
 /// A running agent; killed when dropped, which is an end that it is made for.
@@ -223,10 +227,6 @@ impl AgentProcess {
             .with_context(|| format!("{path} cannot be read; the agent is measured on Linux only"))
     }
 
-    fn cpu_ticks(&self) -> anyhow::Result<f64> {
-        cpu_ticks(&self.file("stat")?).context("/proc/PID/stat has another form")
-    }
-
     fn usage(&self) -> anyhow::Result<Usage> {
         Usage::parse(&self.file("status")?).context("/proc/PID/status has another form")
     }
@@ -265,14 +265,38 @@ impl Usage {
     }
 }
 
-/// User and system time of a process from `/proc/PID/stat` (proc(5)): the 14th and 15th field,
-/// counted behind the name, which may contain anything.
-fn cpu_ticks(stat: &str) -> Option<f64> {
-    let (_, behind) = stat.rsplit_once(')')?;
-    let mut fields = behind.split_whitespace().skip(11);
-    let user: f64 = fields.next()?.parse().ok()?;
-    let system: f64 = fields.next()?.parse().ok()?;
-    Some(user + system)
+/// Processor time of a process by thread. Its own account in `/proc/PID/stat` is kept in hundredths
+/// of a second, in which an agent that sleeps nearly always is not seen at all.
+#[derive(Default)]
+struct ProcessorTime {
+    /// By thread id, nanoseconds; threads that have ended keep what they had when last seen.
+    threads: BTreeMap<u32, u64>,
+}
+
+impl ProcessorTime {
+    /// Notes `/proc/PID/task/TID/schedstat` of all threads.
+    fn note(&mut self, process: &AgentProcess) {
+        let folder = format!("/proc/{}/task", process.child.id());
+        for thread in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let id = thread.file_name().to_str().and_then(|name| name.parse().ok());
+            let text = std::fs::read_to_string(thread.path().join("schedstat")).ok();
+            if let (Some(id), Some(time)) = (id, text.as_deref().and_then(on_processor_ns)) {
+                self.threads.insert(id, time);
+            }
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a figure to read")]
+    fn total_ns(&self) -> Option<f64> {
+        let known = !self.threads.is_empty();
+        known.then(|| self.threads.values().sum::<u64>() as f64)
+    }
+}
+
+/// The first field of `schedstat`: time on a processor, nanoseconds. Kernels that do not keep it
+/// say 0.
+fn on_processor_ns(schedstat: &str) -> Option<u64> {
+    schedstat.split_whitespace().next()?.parse().ok().filter(|&time| time > 0)
 }
 
 fn program_sizes(folder: &Path) -> anyhow::Result<Vec<ProgramSize>> {
@@ -295,9 +319,9 @@ mod tests {
 
     #[test]
     fn the_systems_words_about_a_process() {
-        let stat = "17 (a) b) S 1 1 1 0 -1 4194304 101 0 0 0 12 34 0 0 20 0 1 0 590333 3133440";
-        assert_eq!(cpu_ticks(stat), Some(46.0));
-        assert_eq!(cpu_ticks("17 (a) S 1"), None);
+        assert_eq!(on_processor_ns("74056 3909885 2\n"), Some(74_056));
+        assert_eq!(on_processor_ns("0 0 0\n"), None);
+        assert_eq!(on_processor_ns(""), None);
         let status =
             "Name:\ta\nVmHWM:\t    1764 kB\nVmRSS:\t    1700 kB\nRssAnon:\t  96 kB\nThreads:\t3\n";
         let usage = Usage::parse(status).expect("complete");

@@ -149,7 +149,8 @@ fn agent(text: &mut String, cost: &AgentCost) {
     row("most resident memory", mebibytes(cost.peak_resident_kib * 1_024));
     row("of it not from the program file", mebibytes(cost.own_kib * 1_024));
     row("threads", cost.threads.to_string());
-    row("processor time per second", format!("{:.1} ms", cost.cpu_ms_per_s));
+    let cpu = cost.cpu_ms_per_s.map_or_else(|| "unknown".to_owned(), |ms| format!("{ms:.1} ms"));
+    row("processor time per second", cpu);
     for program in &cost.programs {
         row(&format!("program file {}", program.name), mebibytes(program.bytes));
     }
@@ -257,7 +258,7 @@ mod tests {
                 peak_resident_kib: 9_216,
                 own_kib: 2_048,
                 threads: 2,
-                cpu_ms_per_s: 4.25,
+                cpu_ms_per_s: Some(4.25),
                 programs: vec![agent::ProgramSize { name: "meter-agent", bytes: 4_946_144 }],
             }),
             seconds: 61.4,
