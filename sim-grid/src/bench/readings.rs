@@ -94,6 +94,8 @@ pub struct SettledRate {
 /// When a reading is refused or a slot is not settled, or the disk's reason.
 pub async fn measure(load: ReadingLoad, folder: &Path) -> anyhow::Result<ReadingCost> {
     let total = usize::from(load.households) * usize::from(load.slots);
+    // Before anything else is on its way to the disk.
+    let fsync = fsync(folder)?;
     tracing::info!("signing {total} readings of {} households", load.households);
     let street = Chains::sign(load)?;
     let bytes: usize = street.messages.iter().map(|message| message.payload.len()).sum();
@@ -110,7 +112,7 @@ pub async fn measure(load: ReadingLoad, folder: &Path) -> anyhow::Result<Reading
         households: load.households,
         slots: load.slots,
         message_bytes: bytes / total.max(1),
-        fsync: fsync(folder)?,
+        fsync,
         verified_per_s,
         stored,
         settled,
@@ -123,7 +125,7 @@ fn fsync(folder: &Path) -> anyhow::Result<Spread> {
     let mut file = OpenOptions::new().create(true).append(true).open(path)?;
     Spread::measure(Duration::from_secs(1), || {
         file.write_all(&[7; 4_096])?;
-        Ok(file.sync_data()?)
+        Ok(file.sync_all()?)
     })
 }
 
