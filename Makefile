@@ -9,7 +9,7 @@ TEST_ENV = STREETWATT_NODE=1 STREETWATT_ANVIL=$(abspath $(ANVIL)) STREETWATT_PYT
 	STREETWATT_MOSQUITTO=$$(PATH=$$PATH:/usr/sbin command -v mosquitto)
 
 demo: web/dist/index.html
-	cargo run --quiet -p sim-grid -- demo
+	cargo run -p sim-grid -- demo
 
 test: web/dist/index.html contracts/node_modules/.done $(VENV)/.done
 	bash .ci/need chromium=chromium mosquitto=mosquitto
@@ -20,7 +20,7 @@ test: web/dist/index.html contracts/node_modules/.done $(VENV)/.done
 	cargo build --quiet -p sim-grid && node web/tests/against-demo.mjs target/debug/sim-grid
 
 bench: web/dist/index.html
-	cargo build --quiet --release -p meter-agent -p controller -p sim-grid
+	cargo build --release -p meter-agent -p controller -p sim-grid
 	cargo run --quiet --release -p sim-grid -- bench
 
 fmt:
