@@ -94,6 +94,8 @@ pub struct Step {
     pub live: Vec<Live>,
     /// Households that ask for their statements after a slot.
     pub resend: Vec<(PointId, Slot)>,
+    /// Households that came further; how far is recorded once, at the end of the step.
+    moved: BTreeSet<PointId>,
 }
 
 /// The desk and all it knows.
@@ -142,7 +144,15 @@ impl Desk {
         self.close_gates(now_ms, &mut step);
         self.settle_due(now_ms, &mut step);
         self.offer(now_ms, &mut step);
+        self.record_watermarks(&mut step);
         step
+    }
+
+    fn record_watermarks(&self, step: &mut Step) {
+        for point in std::mem::take(&mut step.moved) {
+            let watermark = self.household(&point).watermark(self.rewards.of(&point));
+            step.records.push(Record::Watermark(watermark));
+        }
     }
 
     /// The next moment after `now_ms` at which something is due without any message, Unix

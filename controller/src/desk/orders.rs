@@ -61,7 +61,7 @@ impl Desk {
         self.household_mut(point).order_seq = order.body().seq;
         self.send_verdict(envelope.now_ms, point, &order, Ok(()), step);
         step.records.push(Record::Order(Box::new(order), envelope.now_ms));
-        self.record_watermark(point, step);
+        step.moved.insert(point.clone());
         Ok(())
     }
 

@@ -44,7 +44,7 @@ impl Desk {
             received_ms: envelope.now_ms,
             quarantine: quarantine.as_ref().map(|rejected| rejected.detail.clone()),
         })));
-        self.record_watermark(point, step);
+        step.moved.insert(point.clone());
         quarantine.map_or(Ok(()), Err)
     }
 
@@ -58,11 +58,6 @@ impl Desk {
             time_ms: now_ms,
         };
         self.send(Topic::Down(point.clone(), Down::Receipt), receipt, false, step);
-    }
-
-    pub(super) fn record_watermark(&self, point: &PointId, step: &mut Step) {
-        let watermark = self.household(point).watermark(self.rewards.of(point));
-        step.records.push(Record::Watermark(watermark));
     }
 }
 

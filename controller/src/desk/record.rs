@@ -25,7 +25,7 @@ pub enum Record {
     Audit(Box<Verified<Audit>>),
     /// A message was not accepted.
     Refusal(RefusalRecord),
-    /// A household's watermarks after the records before.
+    /// A household's watermarks after the step; one for every household that came further.
     Watermark(Watermark),
     /// An epoch is ready for the chain.
     Anchor(Box<AnchorDraft>),

@@ -74,12 +74,7 @@ impl Desk {
         self.rewards = outcome.rewards;
         self.epoch.add(slot, &outcome.totals);
         step.records.push(Record::Settled(Box::new(record)));
-        let watermarks: Vec<_> = self
-            .households
-            .values()
-            .map(|household| household.watermark(self.rewards.of(&household.enrolment.point)))
-            .collect();
-        step.records.extend(watermarks.into_iter().map(Record::Watermark));
+        step.moved.extend(self.households.keys().cloned());
         self.next_settle = slot.next();
         self.close_epoch(now_ms, step);
         Ok(())

@@ -1,12 +1,14 @@
 //! One step, one transaction.
 
-use sqlx::Connection;
+use sqlx::query_builder::Separated;
 use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection, QueryBuilder, Sqlite};
 
 use super::rows::{stored, text};
 use super::{Store, StoreFault};
 use crate::desk::{
-    AnchorDraft, ClearedRecord, ReadingRecord, Record, RefusalRecord, SettledRecord, Watermark,
+    AnchorDraft, ClearedRecord, ReadingRecord, Record, RefusalRecord, SettledRecord,
+    StatementRecord, Watermark,
 };
 
 /// How many refused messages are kept in full; all are counted.
@@ -23,17 +25,55 @@ impl Store {
             return Ok(());
         }
         let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
+        let readings: Vec<&ReadingRecord> = records.iter().filter_map(as_reading).collect();
+        insert_readings(&mut transaction, &readings).await?;
         for record in records {
             apply(&mut transaction, record).await?;
         }
+        let watermarks: Vec<&Watermark> = records.iter().filter_map(as_watermark).collect();
+        insert_watermarks(&mut transaction, &watermarks).await?;
         transaction.commit().await?;
         Ok(())
     }
 }
 
+fn as_reading(record: &Record) -> Option<&ReadingRecord> {
+    if let Record::Reading(record) = record { Some(record) } else { None }
+}
+
+fn as_watermark(record: &Record) -> Option<&Watermark> {
+    if let Record::Watermark(record) = record { Some(record) } else { None }
+}
+
+/// Rows of a statement that inserts many. Each size is a statement of its own, which stays
+/// prepared; a cascade of few sizes covers every count.
+const ROWS: [usize; 4] = [64, 16, 4, 1];
+
+/// Inserts rows, as many in a statement as there are: `head` names table and columns, `tail`
+/// follows the values, and `bind` pushes one row's values in the columns' order.
+async fn insert<T>(
+    db: &mut SqliteConnection,
+    head: &str,
+    tail: &str,
+    mut rows: &[T],
+    bind: impl Fn(Separated<'_, Sqlite, &'static str>, &T),
+) -> Result<(), StoreFault> {
+    for size in ROWS {
+        while rows.len() >= size {
+            let (now, later) = rows.split_at(size);
+            let mut query = QueryBuilder::<Sqlite>::new(head);
+            query.push_values(now, &bind).push(tail);
+            query.build().execute(&mut *db).await?;
+            rows = later;
+        }
+    }
+    Ok(())
+}
+
+/// Writes what is not written together with its like.
 async fn apply(db: &mut SqliteConnection, record: &Record) -> Result<(), StoreFault> {
     match record {
-        Record::Reading(record) => reading(db, record).await,
+        Record::Reading(_) | Record::Watermark(_) => Ok(()),
         Record::Order(order, received_ms) => {
             let body = order.body();
             sqlx::query(
@@ -73,35 +113,34 @@ async fn apply(db: &mut SqliteConnection, record: &Record) -> Result<(), StoreFa
             Ok(())
         }
         Record::Refusal(record) => refusal(db, record).await,
-        Record::Watermark(record) => watermark(db, record).await,
         Record::Anchor(record) => anchor(db, record).await,
     }
 }
 
-async fn reading(db: &mut SqliteConnection, record: &ReadingRecord) -> Result<(), StoreFault> {
-    let body = record.reading.body();
-    sqlx::query(
-        "INSERT INTO reading (point, epoch, seq, slot, time_ms, received_ms, import_wh, export_wh, \
-         produced_wh, power_w, quality, quarantine, digest, message) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(&body.point)
-    .bind(body.epoch)
-    .bind(stored(body.seq))
-    .bind(body.slot)
-    .bind(body.time_ms)
-    .bind(record.received_ms)
-    .bind(stored(body.import_wh))
-    .bind(stored(body.export_wh))
-    .bind(body.produced_wh.first().copied().map(stored))
-    .bind(body.power_w.first())
-    .bind(&body.quality)
-    .bind(&record.quarantine)
-    .bind(record.reading.digest().to_vec())
-    .bind(text(record.reading.signed()))
-    .execute(db)
-    .await?;
-    Ok(())
+async fn insert_readings(
+    db: &mut SqliteConnection,
+    readings: &[&ReadingRecord],
+) -> Result<(), StoreFault> {
+    let head = "INSERT INTO reading (point, epoch, seq, slot, time_ms, received_ms, import_wh, \
+                export_wh, produced_wh, power_w, quality, quarantine, digest, message) ";
+    insert(db, head, "", readings, |mut row, record| {
+        let body = record.reading.body();
+        row.push_bind(body.point.clone())
+            .push_bind(body.epoch)
+            .push_bind(stored(body.seq))
+            .push_bind(body.slot)
+            .push_bind(body.time_ms)
+            .push_bind(record.received_ms)
+            .push_bind(stored(body.import_wh))
+            .push_bind(stored(body.export_wh))
+            .push_bind(body.produced_wh.first().copied().map(stored))
+            .push_bind(body.power_w.first().copied())
+            .push_bind(body.quality.clone())
+            .push_bind(record.quarantine.clone())
+            .push_bind(record.reading.digest().to_vec())
+            .push_bind(text(record.reading.signed()));
+    })
+    .await
 }
 
 async fn cleared(db: &mut SqliteConnection, record: &ClearedRecord) -> Result<(), StoreFault> {
@@ -124,19 +163,15 @@ async fn cleared(db: &mut SqliteConnection, record: &ClearedRecord) -> Result<()
     .bind(text(&record.message))
     .execute(&mut *db)
     .await?;
-    for fill in &record.fills {
-        sqlx::query(
-            "INSERT INTO fill (slot, point, side, quantity_wh, order_digest) VALUES (?, ?, ?, ?, ?)",
-        )
-        .bind(body.slot)
-        .bind(fill.point.as_str())
-        .bind(fill.side)
-        .bind(fill.quantity.wh())
-        .bind(fill.order.to_vec())
-        .execute(&mut *db)
-        .await?;
-    }
-    Ok(())
+    let head = "INSERT INTO fill (slot, point, side, quantity_wh, order_digest) ";
+    insert(db, head, "", &record.fills, |mut row, fill| {
+        row.push_bind(body.slot)
+            .push_bind(fill.point.to_string())
+            .push_bind(fill.side)
+            .push_bind(fill.quantity.wh())
+            .push_bind(fill.order.to_vec());
+    })
+    .await
 }
 
 async fn settled(db: &mut SqliteConnection, record: &SettledRecord) -> Result<(), StoreFault> {
@@ -155,43 +190,42 @@ async fn settled(db: &mut SqliteConnection, record: &SettledRecord) -> Result<()
     .bind(header.time_ms)
     .execute(&mut *db)
     .await?;
-    for record in &record.statements {
+    insert_statements(db, &record.statements).await?;
+    let transfers: Vec<_> = record.transfers.iter().enumerate().collect();
+    let head = "INSERT INTO transfer (slot, number, debit, credit, amount, reason) ";
+    insert(db, head, "", &transfers, |mut row, (number, transfer)| {
+        row.push_bind(header.slot)
+            .push_bind(stored(*number as u64))
+            .push_bind(transfer.debit.to_string())
+            .push_bind(transfer.credit.to_string())
+            .push_bind(transfer.amount.nano())
+            .push_bind(reason(&transfer.reason));
+    })
+    .await
+}
+
+async fn insert_statements(
+    db: &mut SqliteConnection,
+    statements: &[StatementRecord],
+) -> Result<(), StoreFault> {
+    let head = "INSERT INTO statement (slot, point, position, measured, import_wh, export_wh, \
+                bought_wh, sold_wh, amount, reward_wh, leaf, delivery) ";
+    insert(db, head, "", statements, |mut row, record| {
         let statement = &record.delivery.statement;
-        sqlx::query(
-            "INSERT INTO statement (slot, point, position, measured, import_wh, export_wh, \
-             bought_wh, sold_wh, amount, reward_wh, leaf, delivery) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(statement.slot)
-        .bind(&statement.point)
-        .bind(stored(record.delivery.position))
-        .bind(statement.measured)
-        .bind(statement.import_wh)
-        .bind(statement.export_wh)
-        .bind(statement.bought_wh)
-        .bind(statement.sold_wh)
-        .bind(statement.amount)
-        .bind(statement.reward_wh)
-        .bind(record.leaf.to_vec())
-        .bind(text(&record.delivery))
-        .execute(&mut *db)
-        .await?;
-    }
-    for (number, transfer) in record.transfers.iter().enumerate() {
-        sqlx::query(
-            "INSERT INTO transfer (slot, number, debit, credit, amount, reason) \
-             VALUES (?, ?, ?, ?, ?, ?)",
-        )
-        .bind(header.slot)
-        .bind(stored(number as u64))
-        .bind(transfer.debit.to_string())
-        .bind(transfer.credit.to_string())
-        .bind(transfer.amount.nano())
-        .bind(reason(&transfer.reason))
-        .execute(&mut *db)
-        .await?;
-    }
-    Ok(())
+        row.push_bind(statement.slot)
+            .push_bind(statement.point.clone())
+            .push_bind(stored(record.delivery.position))
+            .push_bind(statement.measured)
+            .push_bind(statement.import_wh)
+            .push_bind(statement.export_wh)
+            .push_bind(statement.bought_wh)
+            .push_bind(statement.sold_wh)
+            .push_bind(statement.amount)
+            .push_bind(statement.reward_wh)
+            .push_bind(record.leaf.to_vec())
+            .push_bind(text(&record.delivery));
+    })
+    .await
 }
 
 /// What a transfer was for, as it stands in the ledger.
@@ -235,31 +269,34 @@ async fn refusal(db: &mut SqliteConnection, record: &RefusalRecord) -> Result<()
     Ok(())
 }
 
-async fn watermark(db: &mut SqliteConnection, record: &Watermark) -> Result<(), StoreFault> {
-    let registers = record.settled.map(|(_, registers)| registers);
-    sqlx::query(
-        "INSERT INTO household (point, epoch, reading_seq, reading_head, order_seq, settled_slot, \
-         settled_import_wh, settled_export_wh, settled_produced_wh, reward_total) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET epoch = excluded.epoch, \
-         reading_seq = excluded.reading_seq, reading_head = excluded.reading_head, \
-         order_seq = excluded.order_seq, settled_slot = excluded.settled_slot, \
-         settled_import_wh = excluded.settled_import_wh, \
-         settled_export_wh = excluded.settled_export_wh, \
-         settled_produced_wh = excluded.settled_produced_wh, reward_total = excluded.reward_total",
-    )
-    .bind(record.point.as_str())
-    .bind(record.epoch)
-    .bind(stored(record.reading_seq))
-    .bind(record.reading_head.to_vec())
-    .bind(stored(record.order_seq))
-    .bind(record.settled.map(|(slot, _)| slot.number()))
-    .bind(registers.map(|registers| registers.import.wh()))
-    .bind(registers.map(|registers| registers.export.wh()))
-    .bind(registers.and_then(|registers| registers.produced).map(units::Energy::wh))
-    .bind(record.reward_total.to_string())
-    .execute(db)
-    .await?;
-    Ok(())
+async fn insert_watermarks(
+    db: &mut SqliteConnection,
+    watermarks: &[&Watermark],
+) -> Result<(), StoreFault> {
+    let head = "INSERT INTO household (point, epoch, reading_seq, reading_head, order_seq, \
+                settled_slot, settled_import_wh, settled_export_wh, settled_produced_wh, \
+                reward_total) ";
+    let tail = " ON CONFLICT DO UPDATE SET epoch = excluded.epoch, \
+                reading_seq = excluded.reading_seq, reading_head = excluded.reading_head, \
+                order_seq = excluded.order_seq, settled_slot = excluded.settled_slot, \
+                settled_import_wh = excluded.settled_import_wh, \
+                settled_export_wh = excluded.settled_export_wh, \
+                settled_produced_wh = excluded.settled_produced_wh, \
+                reward_total = excluded.reward_total";
+    insert(db, head, tail, watermarks, |mut row, record| {
+        let registers = record.settled.map(|(_, registers)| registers);
+        row.push_bind(record.point.to_string())
+            .push_bind(record.epoch)
+            .push_bind(stored(record.reading_seq))
+            .push_bind(record.reading_head.to_vec())
+            .push_bind(stored(record.order_seq))
+            .push_bind(record.settled.map(|(slot, _)| slot.number()))
+            .push_bind(registers.map(|registers| registers.import.wh()))
+            .push_bind(registers.map(|registers| registers.export.wh()))
+            .push_bind(registers.and_then(|registers| registers.produced).map(units::Energy::wh))
+            .push_bind(record.reward_total.to_string());
+    })
+    .await
 }
 
 async fn anchor(db: &mut SqliteConnection, draft: &AnchorDraft) -> Result<(), StoreFault> {
