@@ -2,7 +2,7 @@
 //!
 //! - [`scenario`] reads and checks the folder that describes a street.
 //! - [`world`] is the street itself, as entities: loads, roofs, batteries, meters, the feeder.
-//! - [`demo`] joins it with agents and controller.
+//! - [`demo`] joins it with agents and controller, [`day`] moves that by hand.
 //! - [`devices`] is what inverters, meters and batteries show of it: SunSpec and Eastron registers,
 //!   Shelly, Tasmota and DSMR-reader telegrams.
 //! - [`faces`] opens them to the outside: Modbus TCP ports and MQTT clients.
@@ -10,6 +10,7 @@
 //! - [`bench`] measures what all of it costs.
 
 pub mod bench;
+pub mod day;
 pub mod demo;
 pub mod devices;
 pub mod faces;

@@ -14,16 +14,13 @@ use std::time::Duration;
 
 use anvil::{Anvil, FUNDED_KEY};
 use chain::At;
-use clock::{Clock, ManualHand};
 use controller::config::Config;
-use controller::http::events::Event;
-use controller::store::read::{AnchorState, RefusalRow};
 use mosquitto::Mosquitto;
 use protocol::Statement;
-use sim_grid::demo::{Demo, DemoOptions, RpcNode};
+use sim_grid::day::Day;
+use sim_grid::demo::{DemoOptions, RpcNode};
 use sim_grid::faces::BrokerUrl;
 use sim_grid::scenario::{Scenario, parse_slot};
-use tokio::sync::broadcast;
 use units::{Money, PointId, Slot};
 
 /// Longest wait for one step of the street, real time.
@@ -33,142 +30,36 @@ fn scenario() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/semiurb4")
 }
 
-struct Day {
-    demo: Demo,
-    hand: ManualHand,
-    events: broadcast::Receiver<Event>,
-    _folder: tempfile::TempDir,
-}
-
-impl Day {
-    async fn start(from: Slot, broker: Option<BrokerUrl>, rpc: Option<RpcNode>) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (clock, hand) = Clock::manual(from.start_ms());
-        let options = DemoOptions {
-            scenario: scenario(),
-            tariff: Some("flat".to_owned()),
-            from,
-            seed: 7,
-            data_dir: folder.path().to_owned(),
-            http: "127.0.0.1:0".parse().expect("an address"),
-            broker,
-            rpc,
-            anchor_every_slots: 4,
-            clock: None,
-        };
-        let demo = Demo::start(options, clock).await.expect("the street starts");
-        let events = demo.controller.events.subscribe();
-        Self { demo, hand, events, _folder: folder }
-    }
-
-    /// Moves world and clock to a moment. Whoever asks a device then gets that moment's registers;
-    /// what a device publishes counts from when it arrives, so it publishes once more.
-    async fn go(&mut self, moment_ms: i64) {
-        self.demo.street.advance_to(moment_ms).await.expect("the world goes on");
-        self.hand.advance_to(moment_ms);
-        self.demo.street.publish_again().await;
-    }
-
-    /// Waits until every household has thought about an order for `slot`.
-    async fn considered(&self, slot: Slot) {
-        for (point, household) in &self.demo.households {
-            let mut status = household.watch();
-            let wanted = status
-                .wait_for(|status| status.considered_slot.is_some_and(|s| s >= slot.number()));
-            let waited = tokio::time::timeout(PATIENCE, wanted).await;
-            waited.unwrap_or_else(|_| panic!("{point} has not considered {slot}")).expect("runs");
-        }
-    }
-
-    /// Waits until the controller says that something happened.
-    async fn event(&mut self, event: Event) {
-        let wanted = |found: &Event| *found == event;
-        let found = async {
-            loop {
-                match self.events.recv().await {
-                    Ok(event) if wanted(&event) => return,
-                    Ok(_) => {}
-                    Err(error) => panic!("the controller fell silent: {error}"),
-                }
-            }
-        };
-        let waited = tokio::time::timeout(PATIENCE, found).await;
-        waited.unwrap_or_else(|_| panic!("no {event:?} within a minute"));
-    }
-
-    /// Waits until an epoch is final on the chain.
-    async fn anchored(&self, seq: u64) {
-        let is_final = async {
-            loop {
-                let row = self.demo.controller.reader.anchor(seq).await.expect("readable");
-                if row.is_some_and(|row| row.state == AnchorState::Final) {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, is_final).await.expect("the epoch is anchored in time");
-    }
-
-    /// Waits until every household has checked its statement of `slot`.
-    async fn verified(&self, slot: Slot) {
-        for (point, household) in &self.demo.households {
-            let mut status = household.watch();
-            let wanted = status.wait_for(|status| {
-                status.failed > 0 || status.verified_slot.is_some_and(|s| s >= slot.number())
-            });
-            let waited = tokio::time::timeout(PATIENCE, wanted).await;
-            let waited = waited.unwrap_or_else(|_| panic!("{point} has not verified {slot}"));
-            let status = waited.expect("runs").clone();
-            assert_eq!(status.failed, 0, "{point}: {:?}", status.last_finding);
-        }
-    }
-
-    /// The slot in which the street opens: nobody could order for it, and its end is where every
-    /// meter starts to count.
-    async fn open(&mut self, slot: Slot) {
-        self.trade(slot).await;
-        for (point, household) in &self.demo.households {
-            let mut status = household.watch();
-            let receipted = status.wait_for(|status| {
-                let read = status.journalled_slot.is_some_and(|s| s >= slot.number());
-                read && status.released_seq == status.journalled_seq
-            });
-            let waited = tokio::time::timeout(PATIENCE, receipted).await;
-            waited.unwrap_or_else(|_| panic!("{point} has no receipt for {slot}")).expect("runs");
-        }
-    }
-
-    /// A slot passes while the next one is ordered and cleared.
-    async fn trade(&mut self, slot: Slot) {
-        self.go(slot.start_ms() + 300_000).await;
-        self.considered(slot.next()).await;
-        self.go(slot.end_ms() - 60_000).await;
-        self.event(Event::Cleared(slot.next())).await;
-        self.go(slot.end_ms()).await;
-    }
-
-    /// One slot from its start to its verified settlement.
-    async fn pass(&mut self, slot: Slot) {
-        self.trade(slot).await;
-        self.event(Event::Settled(slot)).await;
-        self.verified(slot).await;
-    }
+async fn start(folder: &Path, from: Slot, broker: Option<BrokerUrl>, rpc: Option<RpcNode>) -> Day {
+    let options = DemoOptions {
+        scenario: scenario(),
+        tariff: Some("flat".to_owned()),
+        from,
+        seed: 7,
+        data_dir: folder.to_owned(),
+        http: "127.0.0.1:0".parse().expect("an address"),
+        broker,
+        rpc,
+        anchor_every_slots: 4,
+        clock: None,
+    };
+    Day::start(options).await.expect("the street starts")
 }
 
 /// A day of 96 slots, then everything that must be true of it.
 async fn a_day(broker: Option<BrokerUrl>, rpc: Option<RpcNode>) {
     let from = parse_slot("2016-07-23T00:00Z").expect("in the scenario");
     let started = clock::stopwatch();
-    let mut day = Day::start(from, broker, rpc).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut day = start(folder.path(), from, broker, rpc).await;
     let last = from.offset(96);
-    day.open(from).await;
+    day.open(from).await.expect("the street opens");
     let baseline = registers(&day);
     for slot in (1..=96).map(|count| from.offset(count)) {
-        day.pass(slot).await;
+        day.pass(slot).await.unwrap_or_else(|error| panic!("{slot}: {error:#}"));
     }
     println!("96 slots in {:.1} s", started.elapsed().as_secs_f64());
-    day.anchored(24).await;
+    day.anchored(24).await.expect("everything is anchored");
 
     let reader = day.demo.controller.reader.clone();
     let span = reader.span(from.next(), last).await.expect("readable");
@@ -185,9 +76,7 @@ async fn a_day(broker: Option<BrokerUrl>, rpc: Option<RpcNode>) {
     settled_energy_is_the_meters(&day, &baseline, from, last).await;
     anchors_and_rewards(&day).await;
     let refused = day.demo.controller.reader.refusals(50).await.expect("readable");
-    // In the opening slot a meter's first sample may make an order just as the hand passes the gate.
-    let opening = |row: &RefusalRow| row.reason == "after the gate" && row.time_ms < from.end_ms();
-    assert!(refused.recent.iter().all(opening), "nothing had to be refused: {refused:?}");
+    assert!(refused.by_reason.is_empty(), "nothing had to be refused: {refused:?}");
     day.demo.stop().await.expect("stops");
 }
 

@@ -18,6 +18,9 @@ use units::{CommunityId, PointId};
 /// Version of this form.
 pub const FORMAT: u32 = 1;
 
+/// Why a reading from before the street's first slot does not count.
+pub const TOO_EARLY: &str = "the street had not begun";
+
 /// Longest line, in bytes: a slot of some ten thousand households.
 pub const MAX_LINE_BYTES: usize = 16 * 1024 * 1024;
 

@@ -78,7 +78,7 @@ pub struct BranchView {
     /// `line` or `transformer`.
     #[schema(example = "line")]
     kind: &'static str,
-    /// Length; null when the network's files do not give it.
+    /// Length; null for a transformer, and when the network's files do not give it.
     length_m: Option<f64>,
     /// Power entering at `from`; negative = towards the grid above.
     p_w: Option<i64>,
@@ -211,7 +211,7 @@ impl State {
                 from,
                 to,
                 kind: "line",
-                length_m: None,
+                length_m: line.length_m.map(rounded),
                 p_w: flow.map(|flow| watts(flow.p_from_kw)),
                 loading_percent: flow.map(|flow| rounded(flow.loading_pct)),
                 max_a: Some(rounded(line.max_i_ka * 1_000.0)),

@@ -223,7 +223,10 @@ proptest! {
         let free = ["gate_lead_s", "max_import_w", "max_export_w", "received_ms"]
             .iter()
             .any(|name| text[..start].ends_with(&format!("\"{name}\":")));
-        prop_assert!(!report.verified || free, "line {}: {}", at + 1, changed[at]);
+        // Why a reading does not count is told in words, and these may hold a time of day.
+        let told = text.starts_with(r#"{"kind":"reading","quarantine":"#)
+            && !text[..start].contains(r#","reading":{"#);
+        prop_assert!(!report.verified || free || told, "line {}: {}", at + 1, changed[at]);
     }
 }
 

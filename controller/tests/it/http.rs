@@ -37,6 +37,7 @@ fn network() -> Network {
         to_bus: to.to_owned(),
         r_ohm: 0.05,
         x_ohm: 0.02,
+        length_m: Some(30.0),
         max_i_ka: 0.2,
     };
     Network::new(NetworkParts {
@@ -347,6 +348,7 @@ async fn the_feeder_is_calculated_from_the_meters_that_report() {
     assert_eq!(bus("B3")["points"], json!(["H03"]));
     let branches = feeder["branches"].as_array().expect("a list");
     let turned = branches.iter().find(|branch| branch["id"] == "L2").expect("the cable");
+    assert_eq!(turned["length_m"], 30.0);
     assert_eq!(
         (&turned["from"], &turned["to"]),
         (&json!("B1"), &json!("B2")),

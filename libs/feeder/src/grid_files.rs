@@ -62,13 +62,14 @@ fn read_lines<R: Read>(mut table: TableReader<R>) -> Result<(Vec<Line>, Vec<Plac
     let id = table.column("line_id")?;
     let (from, to) = (table.column("from_bus")?, table.column("to_bus")?);
     let (r, x) = (table.column("r_ohm")?, table.column("x_ohm")?);
-    let max_i = table.column("max_i_ka")?;
+    let (max_i, length) = (table.column("max_i_ka")?, table.optional_column("length_m"));
     let (mut lines, mut places) = (Vec::new(), Vec::new());
     while let Some(row) = table.next_row()? {
         lines.push(Line {
             id: row.text(id).to_owned(),
             from_bus: row.text(from).to_owned(),
             to_bus: row.text(to).to_owned(),
+            length_m: length.map(|length| row.number(length)).transpose()?,
             r_ohm: row.number(r)?,
             x_ohm: row.number(x)?,
             max_i_ka: row.number(max_i)?,

@@ -25,6 +25,8 @@ pub struct Line {
     pub from_bus: String,
     /// The bus at the other end.
     pub to_bus: String,
+    /// Length, m; none when it is not known. Nothing is computed from it.
+    pub length_m: Option<f64>,
     /// Series resistance, ohm.
     pub r_ohm: f64,
     /// Series reactance, ohm.

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use protocol::{B256, Header};
 use units::{PointId, Slot};
 
-use super::super::line::{MemberLine, ReadingLine};
+use super::super::line::{MemberLine, ReadingLine, TOO_EARLY};
 use super::ExportFault;
 use crate::rules::digests_root;
 use crate::store::read::{ReadFault, Reader, StoredReading};
@@ -24,9 +24,6 @@ pub struct Meters {
     /// Counting starts with the edge before the first slot that was ever settled.
     origin: Slot,
 }
-
-/// Why a reading from before the street's first slot does not count.
-const TOO_EARLY: &str = "the street had not begun";
 
 /// One member's readings, in order.
 struct Cursor {

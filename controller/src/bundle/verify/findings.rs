@@ -1,10 +1,13 @@
 //! What a check has found.
 
+use std::collections::BTreeSet;
+
 use chain::EpochHeader;
 use protocol::{Address, B256};
 use serde::Serialize;
 use units::Slot;
 
+use super::super::line::TOO_EARLY;
 use super::state::State;
 
 /// Most findings that are told one by one; all are counted.
@@ -98,6 +101,8 @@ pub struct Findings {
     total: u64,
     first: Vec<Finding>,
     remarks: Vec<String>,
+    /// Readings from before the street's first slot, and whose they are.
+    early: (u64, BTreeSet<String>),
     /// How much was checked.
     pub counts: Counts,
     /// The epochs, with their lines.
@@ -153,8 +158,26 @@ impl Findings {
         }
     }
 
+    /// A reading from before the street's first slot; all of them make one remark.
+    pub fn early(&mut self, point: &str) {
+        self.early.0 += 1;
+        if !self.early.1.contains(point) {
+            self.early.1.insert(point.to_owned());
+        }
+    }
+
+    fn remark_early(&mut self) {
+        let (readings, points) = (self.early.0, self.early.1.len());
+        if readings > 0 {
+            self.remark(format!(
+                "{readings} readings of {points} households did not count: {TOO_EARLY}"
+            ));
+        }
+    }
+
     /// All of it.
-    pub fn report(self, state: Option<State>, lines: u64, fingerprint: Option<B256>) -> Report {
+    pub fn report(mut self, state: Option<State>, lines: u64, fingerprint: Option<B256>) -> Report {
+        self.remark_early();
         let state = state.as_ref();
         Report {
             verified: self.total == 0,

@@ -3,7 +3,7 @@
 use protocol::{B256, Signed};
 use units::{PointId, Slot};
 
-use super::super::line::ReadingLine;
+use super::super::line::{ReadingLine, TOO_EARLY};
 use super::findings::Findings;
 use super::state::{Member, State};
 use crate::rules::{self, Implausible, digests_root};
@@ -17,6 +17,7 @@ pub fn check(
 ) -> B256 {
     let mut digests = Vec::with_capacity(readings.len());
     let mut last: Option<(&str, u64)> = None;
+    let origin = state.first.previous().number();
     for (number, line) in readings {
         let body = &line.reading.body;
         let at = (body.point.as_str(), slot);
@@ -39,6 +40,7 @@ pub fn check(
         member.seq = body.seq;
         member.head = digest;
         match &line.quarantine {
+            Some(reason) if reason == TOO_EARLY && body.slot < origin => found.early(&body.point),
             Some(reason) => found.remark(format!(
                 "reading {} of {} did not count (line {number}): {reason}",
                 body.seq, body.point

@@ -229,6 +229,7 @@ fn two_slacks_that_a_line_joins_are_a_cycle_and_nan_in_code_is_refused() {
         to_bus: "B".to_owned(),
         r_ohm: 0.1,
         x_ohm: 0.1,
+        length_m: None,
         max_i_ka: 0.1,
     };
     let parts = NetworkParts {

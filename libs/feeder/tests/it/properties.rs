@@ -22,6 +22,7 @@ fn tree() -> impl Strategy<Value = (Network, Vec<BusPower>)> {
                 to_bus: format!("B{}", i + 1),
                 r_ohm: *r_ohm,
                 x_ohm: *x_ohm,
+                length_m: None,
                 max_i_ka: 0.27,
             });
             powers.push(BusPower { p_kw: *p_kw, q_kvar: *q_kvar });
