@@ -47,8 +47,10 @@ mod certificate;
 mod clearing;
 mod conservation;
 mod curve;
+mod grid;
 mod ledger;
 mod level;
+mod lots;
 mod lp;
 mod merit_order;
 mod order;
@@ -62,7 +64,12 @@ pub use book::{Book, Limits, Refusal};
 pub use certificate::Violation;
 pub use clearing::{Clearing, Fallback, Fill, Method, clear};
 pub use curve::{Curves, Step, curves};
+pub use grid::{
+    Branch, Grid, GridFault, GridRules, MAX_DEPTH, MAX_NODES, Node, RulesFault, Tier, TierRule,
+    UNCAPPED,
+};
 pub use ledger::{Account, Balances, InvalidAccount, LedgerFault, Reason, Transfer, post};
+pub use lots::Lot;
 pub use lp::{LpFault, Proposal, Share, propose};
 pub use order::{MAX_QUANTITY, Order, Rank, Side};
 pub use rewards::{Cumulative, Eligible, Mint, Policy, RewardFault, mint};

@@ -4,6 +4,7 @@ mod auction;
 mod book;
 mod faults;
 mod ledger;
+mod radial_grid;
 mod reference;
 mod rewards;
 mod settlement;
