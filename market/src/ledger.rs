@@ -95,6 +95,19 @@ pub enum Reason {
     FeedIn,
     /// Energy of an earlier slot, with the supplier directly.
     Late(Slot),
+    /// What the legal allocation leaves to the supplier.
+    Residual,
+    /// The market's result less what the supplier bills under the legal allocation.
+    Difference,
+    /// What the legal allocation costs the market.
+    Shortfall,
+    /// A slot settled again with corrected meters.
+    Correction {
+        /// The corrected slot.
+        slot: Slot,
+        /// The new version of its settlement.
+        version: u32,
+    },
 }
 
 /// One movement of money.
@@ -111,6 +124,22 @@ pub struct Transfer {
     pub amount: Money,
     /// What for.
     pub reason: Reason,
+}
+
+impl Transfer {
+    /// The transfer that takes `amount` from one account to another: the other way round when it
+    /// is negative, and none when it is nothing.
+    pub(crate) fn of(
+        slot: Slot,
+        from: &Account,
+        to: &Account,
+        amount: Money,
+        reason: Reason,
+    ) -> Option<Self> {
+        let (debit, credit) = if amount.is_positive() { (from, to) } else { (to, from) };
+        let (debit, credit, amount) = (debit.clone(), credit.clone(), amount.abs());
+        (!amount.is_zero()).then_some(Self { slot, debit, credit, amount, reason })
+    }
 }
 
 /// Why money does not move.
@@ -166,11 +195,7 @@ pub fn post(settlement: &Settlement) -> Result<Vec<Transfer>, LedgerFault> {
     let slot = settlement.basis.slot;
     let mut transfers = Vec::new();
     let mut pay = |from: &Account, to: &Account, amount: Money, reason: Reason| {
-        let (debit, credit) = if amount.is_positive() { (from, to) } else { (to, from) };
-        let (debit, credit, amount) = (debit.clone(), credit.clone(), amount.abs());
-        if !amount.is_zero() {
-            transfers.push(Transfer { slot, debit, credit, amount, reason });
-        }
+        transfers.extend(Transfer::of(slot, from, to, amount, reason));
     };
     for bill in &settlement.bills {
         let household = Account::Household(bill.point.clone());

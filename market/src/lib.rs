@@ -14,7 +14,11 @@
 //! 4. [`settle`] turns the clearing and the metered energy into a [`Settlement`] with a [`Bill`]
 //!    per metering point; a household recomputes its own with [`charge`];
 //! 5. [`post`] writes the settlement as balanced [`Transfer`]s;
-//! 6. [`mint`] shares an epoch's tokens among the producers.
+//! 6. [`Revision::correct`] settles the slot again when meters are corrected, and posts only the
+//!    differences;
+//! 7. [`mint`] shares an epoch's tokens among the producers.
+//!
+//! Rules that share without an auction, and the legal allocation beside it, are in [`sharing`].
 //!
 //! Quantities are exact integers ([`units`]); floats exist only in the linear program.
 //!
@@ -46,6 +50,7 @@ mod book;
 mod certificate;
 mod clearing;
 mod conservation;
+mod correction;
 mod curve;
 mod grid;
 mod ledger;
@@ -56,6 +61,7 @@ mod merit_order;
 mod order;
 mod rewards;
 mod settlement;
+pub mod sharing;
 mod terms;
 
 pub use allotment::Flaw;
@@ -63,6 +69,7 @@ pub use bill::{Basis, BillFault, Charges, Late, LateCharge, Leg, Own, charge};
 pub use book::{Book, Limits, Refusal};
 pub use certificate::Violation;
 pub use clearing::{Clearing, Fallback, Fill, Method, clear};
+pub use correction::{Correction, CorrectionFault, Revision, differences};
 pub use curve::{Curves, Step, curves};
 pub use grid::{
     Branch, Grid, GridFault, GridRules, MAX_DEPTH, MAX_NODES, Node, RulesFault, Tier, TierRule,

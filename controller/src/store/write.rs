@@ -238,6 +238,12 @@ pub(crate) fn reason(reason: &market::Reason) -> String {
         market::Reason::Retail => "retail".to_owned(),
         market::Reason::FeedIn => "feed-in".to_owned(),
         market::Reason::Late(slot) => format!("late {}", slot.number()),
+        market::Reason::Residual => "residual".to_owned(),
+        market::Reason::Difference => "difference".to_owned(),
+        market::Reason::Shortfall => "shortfall".to_owned(),
+        market::Reason::Correction { slot, version } => {
+            format!("correction {} version {version}", slot.number())
+        }
     }
 }
 

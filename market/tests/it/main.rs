@@ -8,6 +8,7 @@ mod radial_grid;
 mod reference;
 mod rewards;
 mod settlement;
+mod sharing_reference;
 #[cfg(feature = "serde")]
 mod snapshot;
 mod street;
