@@ -22,7 +22,7 @@ pub struct Trade {
 }
 
 /// The pairs of an auction's result: every buyer bought from every seller in proportion to what
-/// was sold, and each side adds up to its fills. `rank` decides the last watt-hours.
+/// was sold, and each side adds up to its fills. By producer and consumer. `rank` decides the last watt-hours.
 #[must_use]
 pub fn trades(clearing: &Clearing, rank: impl Fn(&PointId) -> Rank) -> Vec<Trade> {
     let mut points: Vec<&PointId> = clearing.fills.iter().map(|fill| &fill.point).collect();
@@ -42,7 +42,9 @@ pub fn trades(clearing: &Clearing, rank: impl Fn(&PointId) -> Rank) -> Vec<Trade
         consumer: points[consumer].clone(),
         energy: Energy::from_wh(wh),
     };
-    transport(&side(Side::Sell), &side(Side::Buy), |i| ranks[i]).into_iter().map(trade).collect()
+    let mut pairs = transport(&side(Side::Sell), &side(Side::Buy), |i| ranks[i]);
+    pairs.sort_unstable();
+    pairs.into_iter().map(trade).collect()
 }
 
 /// Takes a pool apart: `(producer, consumer, Wh)`, in proportion and exact on both sides.

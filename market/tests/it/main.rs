@@ -2,12 +2,15 @@
 
 mod auction;
 mod book;
+mod correction;
 mod faults;
 mod ledger;
 mod radial_grid;
 mod reference;
 mod rewards;
 mod settlement;
+mod sharing;
+mod sharing_properties;
 mod sharing_reference;
 #[cfg(feature = "serde")]
 mod snapshot;

@@ -289,14 +289,14 @@ fn amounts_beyond_the_range_of_money_are_refused() {
 
 /// A random slot: orders of points P000…, meters near or far from them, and late lines.
 #[derive(Debug, Clone)]
-struct World {
-    clearing: Clearing,
-    terms: Terms,
-    metered: Vec<Metered>,
-    late: Vec<Late>,
+pub struct World {
+    pub clearing: Clearing,
+    pub terms: Terms,
+    pub metered: Vec<Metered>,
+    pub late: Vec<Late>,
 }
 
-fn flow() -> impl Strategy<Value = Option<Flow>> {
+pub fn flow() -> impl Strategy<Value = Option<Flow>> {
     let energy = prop_oneof![3 => 0_i64..300, 1 => Just(0), 1 => 0_i64..10_000_000];
     let produced = prop::option::of(0_i64..400);
     let flow = (energy.clone(), energy, produced).prop_map(|(import, export, produced)| Flow {
@@ -317,7 +317,7 @@ fn a_late_line(points: usize) -> impl Strategy<Value = Late> {
     })
 }
 
-fn world() -> impl Strategy<Value = World> {
+pub fn world() -> impl Strategy<Value = World> {
     let books = prop_oneof![
         3 => (Just((45, -45)), draws(30, 200)),
         1 => ((-50_i64..50, -50_i64..50).prop_map(|(a, b)| (a.min(b), a.max(b))), Just(vec![])),
@@ -341,7 +341,7 @@ fn world() -> impl Strategy<Value = World> {
     })
 }
 
-fn settled(world: &World) -> Settlement {
+pub fn settled(world: &World) -> Settlement {
     settle(&world.clearing, world.terms, &world.metered, &world.late).expect("a sound slot")
 }
 
