@@ -1,16 +1,17 @@
 //! The order book of one slot: sealed bids and asks, at most one of each per metering point.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use units::{Energy, PointId, Price, Slot};
 
-use crate::{MAX_QUANTITY, Order, Side, Terms};
+use crate::{Grid, Lot, MAX_QUANTITY, MAX_STEPS, Node, Order, Side, Terms};
 
 /// Bounds that a community puts on its order book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Limits {
-    /// Most energy per order, Wh. Values beyond [`MAX_QUANTITY`] act as that.
+    /// Most energy per order, all steps together, Wh. Values beyond [`MAX_QUANTITY`] act as that.
     pub max_quantity: Energy,
     /// Most orders in one book.
     pub max_orders: usize,
@@ -32,6 +33,51 @@ pub enum Refusal {
     NotPositive {
         /// What was ordered.
         quantity: Energy,
+    },
+    /// The order has no step.
+    #[error("the order has no step: give one quantity and one limit at least")]
+    NoSteps,
+    /// The price curve is longer than any order may be.
+    #[error("{steps} steps are more than the {MAX_STEPS} of an order: leave out the smallest")]
+    TooManySteps {
+        /// How many there are.
+        steps: usize,
+    },
+    /// A step is not worse than the one before it.
+    #[error(
+        "step {step} at {limit} follows one at {previous}: a buyer's limits must fall from step to \
+         step, a seller's rise"
+    )]
+    NotMonotone {
+        /// The later step of the two, counted from 1.
+        step: usize,
+        /// Its limit.
+        limit: Price,
+        /// The limit before it.
+        previous: Price,
+    },
+    /// The quantities' sum or a pegged limit is beyond any number.
+    #[error(
+        "a limit or the sum of the quantities is out of range: use watt-hours and nano-currency"
+    )]
+    Overflow,
+    /// The grid has no such node.
+    #[error("{node} is not in the grid of {size} nodes")]
+    UnknownNode {
+        /// Where the order is.
+        node: Node,
+        /// Nodes of the grid.
+        size: usize,
+    },
+    /// A metering point cannot be in two places.
+    #[error("{node} is not {own}, where the point's own {side} order is")]
+    OtherNode {
+        /// Where the order is.
+        node: Node,
+        /// Side of the order that already stands.
+        side: Side,
+        /// Where that one is.
+        own: Node,
     },
     /// The order is larger than the community allows.
     #[error("quantity {quantity} is more than the {most} allowed per order")]
@@ -106,7 +152,7 @@ impl Slip {
     }
 }
 
-/// The orders of one slot under the supplier's terms.
+/// The orders of one slot under the supplier's terms, in a grid.
 ///
 /// The book is kept in the order of the metering points, so that its content, not the order of
 /// arrival, decides everything: there is no advantage in being first.
@@ -117,17 +163,24 @@ pub struct Book {
     slot: Slot,
     terms: Terms,
     limits: Limits,
+    grid: Arc<Grid>,
     slips: BTreeMap<PointId, Slip>,
     len: usize,
 }
 
 impl Book {
-    /// An empty book for a slot.
+    /// An empty book for a slot of a community that is at one node.
     #[must_use]
     pub fn open(slot: Slot, terms: Terms, limits: Limits) -> Self {
+        Self::on_grid(slot, terms, limits, Arc::default())
+    }
+
+    /// An empty book for a slot of a community in a grid, whose caps and fees the clearing keeps.
+    #[must_use]
+    pub fn on_grid(slot: Slot, terms: Terms, limits: Limits, grid: Arc<Grid>) -> Self {
         let max_quantity = limits.max_quantity.min(MAX_QUANTITY);
         let limits = Limits { max_quantity, ..limits };
-        Self { slot, terms, limits, slips: BTreeMap::new(), len: 0 }
+        Self { slot, terms, limits, grid, slips: BTreeMap::new(), len: 0 }
     }
 
     /// Takes an order; it replaces the point's earlier order of the same side, which is returned.
@@ -156,34 +209,71 @@ impl Book {
     }
 
     fn check(&self, order: &Order) -> Result<(), Refusal> {
-        let Order { quantity, limit, side, .. } = *order;
-        if !quantity.is_positive() {
-            return Err(Refusal::NotPositive { quantity });
+        if !self.grid.contains(order.node) {
+            return Err(Refusal::UnknownNode { node: order.node, size: self.grid.size() });
         }
+        self.check_quantities(order)?;
+        let best = self.check_limits(order)?;
+        if let Some(own) = self.order(&order.point, order.side.opposite()) {
+            self.check_own(order, best, own)?;
+        }
+        if self.len >= self.limits.max_orders && self.order(&order.point, order.side).is_none() {
+            return Err(Refusal::Full { most: self.limits.max_orders });
+        }
+        Ok(())
+    }
+
+    fn check_quantities(&self, order: &Order) -> Result<(), Refusal> {
+        let steps = order.steps.as_slice();
+        if let Some(step) = steps.iter().find(|step| !step.quantity.is_positive()) {
+            return Err(Refusal::NotPositive { quantity: step.quantity });
+        }
+        let quantity = order.quantity().ok_or(Refusal::Overflow)?;
         if quantity > self.limits.max_quantity {
             return Err(Refusal::TooLarge { quantity, most: self.limits.max_quantity });
         }
-        if !limit.is_on_tick() {
-            return Err(Refusal::OffTick { limit });
-        }
+        Ok(())
+    }
+
+    /// The most eager limit, after all of them are found in range and in order.
+    fn check_limits(&self, order: &Order) -> Result<Price, Refusal> {
         let (floor, cap) = (self.terms.feed_in(), self.terms.retail());
         if !self.terms.leave_room() {
             return Err(Refusal::NoRoom { retail: cap, feed_in: floor });
         }
-        if !self.terms.contain(limit) {
-            return Err(Refusal::OutsideTariff { limit, floor, cap });
-        }
-        if let Some(own) = self.order(&order.point, side.opposite()) {
-            let crosses = match side {
-                Side::Buy => limit >= own.limit,
-                Side::Sell => limit <= own.limit,
-            };
-            if crosses {
-                return Err(Refusal::CrossesOwn { limit, side: own.side, own: own.limit });
+        let mut best = None;
+        let mut last = None;
+        for (step, number) in order.steps.as_slice().iter().zip(1..) {
+            let limit = step.limit.under(self.terms).ok_or(Refusal::Overflow)?;
+            if !limit.is_on_tick() {
+                return Err(Refusal::OffTick { limit });
             }
+            if !self.terms.contain(limit) {
+                return Err(Refusal::OutsideTariff { limit, floor, cap });
+            }
+            if let Some(previous) = last
+                && !order.side.is_less_eager(limit, previous)
+            {
+                return Err(Refusal::NotMonotone { step: number, limit, previous });
+            }
+            last = Some(limit);
+            best = best.or(last);
         }
-        if self.len >= self.limits.max_orders && self.order(&order.point, side).is_none() {
-            return Err(Refusal::Full { most: self.limits.max_orders });
+        best.ok_or(Refusal::NoSteps)
+    }
+
+    /// Against the point's own order of the other side.
+    fn check_own(&self, order: &Order, best: Price, own: &Order) -> Result<(), Refusal> {
+        if own.node != order.node {
+            return Err(Refusal::OtherNode { node: order.node, side: own.side, own: own.node });
+        }
+        let theirs = self.limits_of(own).next().expect("an order has a step").1;
+        let crosses = match order.side {
+            Side::Buy => best >= theirs,
+            Side::Sell => best <= theirs,
+        };
+        if crosses {
+            return Err(Refusal::CrossesOwn { limit: best, side: own.side, own: theirs });
         }
         Ok(())
     }
@@ -204,6 +294,12 @@ impl Book {
     #[must_use]
     pub const fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// The grid the orders are in; [`Grid::is_plate`] when it has one node.
+    #[must_use]
+    pub const fn grid(&self) -> &Arc<Grid> {
+        &self.grid
     }
 
     /// Number of orders.
@@ -228,6 +324,27 @@ impl Book {
     pub fn orders(&self) -> impl Iterator<Item = &Order> {
         self.slips.values().flat_map(|slip| slip.buy.iter().chain(slip.sell.iter()))
     }
+
+    /// An order's steps as quantity and price under this book's terms, the most eager first.
+    ///
+    /// Steps whose pegged limit is out of range are left out; an order of this book has none.
+    pub fn limits_of(&self, order: &Order) -> impl Iterator<Item = (Energy, Price)> {
+        let terms = self.terms;
+        let steps = order.steps.as_slice().iter();
+        steps.filter_map(move |step| Some((step.quantity, step.limit.under(terms)?)))
+    }
+
+    /// Every step of every order as the clearing sees it, in the order of [`Book::orders`].
+    #[must_use]
+    pub fn lots(&self) -> Vec<Lot> {
+        let mut lots = Vec::with_capacity(self.len);
+        for order in self.orders() {
+            let (node, side) = (order.node, order.side);
+            let steps = self.limits_of(order);
+            lots.extend(steps.map(|(quantity, limit)| Lot { node, side, quantity, limit }));
+        }
+        lots
+    }
 }
 
 /// A book as it is written down: reading it places every order again, under the same rules.
@@ -238,6 +355,9 @@ struct Page {
     slot: Slot,
     terms: Terms,
     limits: Limits,
+    /// Left out when everybody is at one node.
+    #[serde(default, skip_serializing_if = "Grid::is_plate")]
+    grid: Grid,
     orders: Vec<Order>,
 }
 
@@ -248,6 +368,7 @@ impl From<Book> for Page {
             slot: book.slot,
             terms: book.terms,
             limits: book.limits,
+            grid: Grid::clone(&book.grid),
             orders: book.orders().cloned().collect(),
         }
     }
@@ -257,7 +378,7 @@ impl From<Book> for Page {
 impl TryFrom<Page> for Book {
     type Error = PageFault;
     fn try_from(page: Page) -> Result<Self, PageFault> {
-        let mut book = Self::open(page.slot, page.terms, page.limits);
+        let mut book = Self::on_grid(page.slot, page.terms, page.limits, Arc::new(page.grid));
         for order in page.orders {
             let (point, side) = (order.point.clone(), order.side);
             match book.place(order) {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use units::{Energy, PointId, Price, Slot, split};
 
 use crate::allotment::product;
-use crate::{Book, Clearing, Order, Side};
+use crate::{Book, Clearing, Fill, Order, Side};
 
 /// What is wrong with a clearing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -71,6 +71,18 @@ pub enum Violation {
         limit: Price,
         /// The clearing price.
         price: Option<Price>,
+    },
+    /// A fill is at another price than the one that holds where the order is.
+    #[error("{side} fill of {point} is at {stated}, but the price there is {exact:?}")]
+    OtherPrice {
+        /// Point of the fill.
+        point: PointId,
+        /// Side of the fill.
+        side: Side,
+        /// The fill's price.
+        stated: Price,
+        /// The price at its node.
+        exact: Option<Price>,
     },
     /// The stated interval of supporting prices is not the one that follows from the fills.
     #[error("interval {stated:?} stated, {exact:?} follows from the orders and fills")]
@@ -143,7 +155,7 @@ impl Clearing {
         }
         let filled = self.matched_orders(book)?;
         let sum = |side: Side| -> Energy {
-            filled.iter().filter(|(order, _)| order.side == side).map(|&(_, energy)| energy).sum()
+            filled.iter().filter(|step| step.side() == side).map(|step| step.energy).sum()
         };
         let (bought, sold) = (sum(Side::Buy), sum(Side::Sell));
         if bought != sold || bought != self.cleared {
@@ -154,8 +166,8 @@ impl Clearing {
         check_shares(&filled)
     }
 
-    /// Every order with its fill, after checking each fill against its order.
-    fn matched_orders<'a>(&self, book: &'a Book) -> Result<Vec<(&'a Order, Energy)>, Violation> {
+    /// Every step with its fill, after checking each fill against its order.
+    fn matched_orders<'a>(&self, book: &'a Book) -> Result<Vec<Filled<'a>>, Violation> {
         let mut last = None;
         for fill in &self.fills {
             let (point, side) = (fill.point.clone(), fill.side);
@@ -166,31 +178,55 @@ impl Clearing {
             let Some(order) = book.order(&point, side) else {
                 return Err(Violation::NoOrder { point, side });
             };
-            let Order { quantity, limit, .. } = *order;
+            let quantity = order.quantity().expect("the book has checked the sum");
             if !fill.energy.is_positive() || fill.energy > quantity {
                 return Err(Violation::OutOfBounds { point, side, energy: fill.energy, quantity });
             }
-            let fair = self.price.is_some_and(|price| match side {
-                Side::Buy => price <= limit,
-                Side::Sell => price >= limit,
-            });
-            if !fair {
-                return Err(Violation::WorseThanLimit { point, side, limit, price: self.price });
-            }
+            self.check_limits(book, order, fill)?;
         }
-        Ok(book.orders().map(|order| (order, self.filled(&order.point, order.side))).collect())
+        let mut filled = Vec::with_capacity(book.len());
+        let mut fills = self.fills.iter().peekable();
+        for order in book.orders() {
+            let own = |fill: &&Fill| fill.side == order.side && fill.point == order.point;
+            let energy = fills.next_if(own).map_or(Energy::ZERO, |fill| fill.energy);
+            filled.extend(steps_of(book, order, energy));
+        }
+        Ok(filled)
+    }
+
+    /// A fill at the announced price, which no step that it takes up is too timid for.
+    fn check_limits(&self, book: &Book, order: &Order, fill: &Fill) -> Result<(), Violation> {
+        let (point, side) = (&order.point, order.side);
+        let worst = steps_of(book, order, fill.energy)
+            .filter(|step| step.energy.is_positive())
+            .map(|step| step.limit)
+            .last()
+            .expect("a positive fill takes up a step");
+        let fair = self.price.is_some_and(|price| match side {
+            Side::Buy => price <= worst,
+            Side::Sell => price >= worst,
+        });
+        if !fair {
+            let (point, limit, price) = (point.clone(), worst, self.price);
+            return Err(Violation::WorseThanLimit { point, side, limit, price });
+        }
+        if Some(fill.price) != self.price {
+            let (point, stated, exact) = (point.clone(), fill.price, self.price);
+            return Err(Violation::OtherPrice { point, side, stated, exact });
+        }
+        Ok(())
     }
 
     /// Interval, middle, and that no two unfilled orders agree.
-    fn check_price(&self, filled: &[(&Order, Energy)]) -> Result<(), Violation> {
-        let limits = |side: Side, keep: fn(&Order, Energy) -> bool| {
+    fn check_price(&self, filled: &[Filled]) -> Result<(), Violation> {
+        let limits = |side: Side, keep: fn(&Filled) -> bool| {
             filled
                 .iter()
-                .filter(move |(order, energy)| order.side == side && keep(order, *energy))
-                .map(|(order, _)| order.limit)
+                .filter(move |step| step.side() == side && keep(step))
+                .map(|step| step.limit)
         };
-        let some: fn(&Order, Energy) -> bool = |_, energy| energy.is_positive();
-        let rest: fn(&Order, Energy) -> bool = |order, energy| energy < order.quantity;
+        let some: fn(&Filled) -> bool = |step| step.energy.is_positive();
+        let rest: fn(&Filled) -> bool = |step| step.energy < step.quantity;
         let (rest_bid, rest_ask) = (limits(Side::Buy, rest).max(), limits(Side::Sell, rest).min());
         if let (Some(bid), Some(ask)) = (rest_bid, rest_ask)
             && bid >= ask
@@ -211,12 +247,12 @@ impl Clearing {
     }
 
     /// Stated welfare, and that it reaches the dual bound.
-    fn check_welfare(&self, filled: &[(&Order, Energy)]) -> Result<(), Violation> {
+    fn check_welfare(&self, filled: &[Filled]) -> Result<(), Violation> {
         let exact: i128 = filled
             .iter()
-            .map(|(order, energy)| match order.side {
-                Side::Buy => product(*energy, order.limit),
-                Side::Sell => -product(*energy, order.limit),
+            .map(|step| match step.side() {
+                Side::Buy => product(step.energy, step.limit),
+                Side::Sell => -product(step.energy, step.limit),
             })
             .sum();
         if self.welfare != exact {
@@ -227,8 +263,8 @@ impl Clearing {
         };
         let bound: i128 = filled
             .iter()
-            .filter(|(order, _)| order.side.gains(order.limit, price))
-            .map(|(order, _)| product(order.quantity, (order.limit - price).abs()))
+            .filter(|step| step.side().gains(step.limit, price))
+            .map(|step| product(step.quantity, (step.limit - price).abs()))
             .sum();
         if exact != bound {
             return Err(Violation::NotOptimal { welfare: exact, bound });
@@ -237,20 +273,47 @@ impl Clearing {
     }
 }
 
-/// Orders with the same side and limit share in proportion to their quantity.
-fn check_shares(filled: &[(&Order, Energy)]) -> Result<(), Violation> {
-    let mut equals: BTreeMap<(Side, Price), Vec<(&Order, Energy)>> = BTreeMap::new();
-    for &(order, energy) in filled {
-        equals.entry((order.side, order.limit)).or_default().push((order, energy));
+/// One step of an order and what it got.
+struct Filled<'a> {
+    order: &'a Order,
+    quantity: Energy,
+    limit: Price,
+    energy: Energy,
+}
+
+impl Filled<'_> {
+    const fn side(&self) -> Side {
+        self.order.side
     }
-    for orders in equals.values() {
-        let total: Energy = orders.iter().map(|&(_, energy)| energy).sum();
-        let quantities: Vec<i64> = orders.iter().map(|(order, _)| order.quantity.wh()).collect();
-        let shares = split(total.wh(), &quantities, |i| orders[i].0.rank);
-        for (&(order, energy), share) in orders.iter().zip(shares) {
-            let exact = Energy::from_wh(share);
+}
+
+/// An order's steps with its fill, which takes up the most eager step first.
+fn steps_of<'a>(
+    book: &Book,
+    order: &'a Order,
+    mut left: Energy,
+) -> impl Iterator<Item = Filled<'a>> {
+    book.limits_of(order).map(move |(quantity, limit)| {
+        let energy = left.min(quantity);
+        left -= energy;
+        Filled { order, quantity, limit, energy }
+    })
+}
+
+/// Steps with the same side and limit share in proportion to their quantity.
+fn check_shares(filled: &[Filled]) -> Result<(), Violation> {
+    let mut equals: BTreeMap<(Side, Price), Vec<&Filled>> = BTreeMap::new();
+    for step in filled {
+        equals.entry((step.side(), step.limit)).or_default().push(step);
+    }
+    for steps in equals.values() {
+        let total: Energy = steps.iter().map(|step| step.energy).sum();
+        let quantities: Vec<i64> = steps.iter().map(|step| step.quantity.wh()).collect();
+        let shares = split(total.wh(), &quantities, |i| steps[i].order.rank);
+        for (step, share) in steps.iter().zip(shares) {
+            let (energy, exact) = (step.energy, Energy::from_wh(share));
             if energy != exact {
-                let (point, side) = (order.point.clone(), order.side);
+                let (point, side) = (step.order.point.clone(), step.side());
                 return Err(Violation::NotProRata { point, side, energy, exact });
             }
         }

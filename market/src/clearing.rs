@@ -4,7 +4,7 @@ use units::{Energy, PointId, Price, Slot, split};
 
 use crate::allotment::{Allotment, Flaw};
 use crate::level::Levels;
-use crate::{Book, LpFault, Proposal, Side, merit_order};
+use crate::{Book, Lot, LpFault, Proposal, Side, merit_order};
 
 /// How much of one order is filled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Fill {
     pub side: Side,
     /// Filled energy, Wh, positive and at most the order's quantity.
     pub energy: Energy,
+    /// What a Wh of it costs the buyer, or earns the seller, at the order's node.
+    pub price: Price,
 }
 
 /// Where an allotment came from.
@@ -102,35 +104,39 @@ pub fn clear(book: &Book, proposal: Option<Result<Proposal, LpFault>>) -> Cleari
             (outcome, allotment, Method::MeritOrder(fallback))
         }
     };
+    let price = outcome.interval.map(|(lowest, highest)| lowest.middle(highest));
     Clearing {
         slot: book.slot(),
         cleared: outcome.cleared,
         welfare: outcome.welfare,
-        price: outcome.interval.map(|(lowest, highest)| lowest.middle(highest)),
+        price,
         interval: outcome.interval,
-        fills: fills(&levels, &allotment),
+        fills: fills(&levels, &allotment, price),
         method,
     }
 }
 
 /// Shares every level's energy among its orders.
-fn fills(levels: &Levels, allotment: &Allotment) -> Vec<Fill> {
-    let mut filled = vec![Energy::ZERO; levels.orders.len()];
+fn fills(levels: &Levels, allotment: &Allotment, price: Option<Price>) -> Vec<Fill> {
+    let mut filled = vec![Energy::ZERO; levels.lots.len()];
     let bids = levels.bids.iter().zip(&allotment.bids);
     let asks = levels.asks.iter().zip(&allotment.asks);
     for (level, &energy) in bids.chain(asks) {
         let quantities: Vec<i64> =
-            level.members.iter().map(|&i| levels.orders[i].quantity.wh()).collect();
-        let shares = split(energy.wh(), &quantities, |k| levels.orders[level.members[k]].rank);
+            level.members.iter().map(|&i| levels.lots[i].0.quantity.wh()).collect();
+        let shares = split(energy.wh(), &quantities, |k| levels.lots[level.members[k]].1.rank);
         for (&i, share) in level.members.iter().zip(shares) {
             filled[i] = Energy::from_wh(share);
         }
     }
-    levels
-        .orders
-        .iter()
-        .zip(filled)
-        .filter(|(_, energy)| energy.is_positive())
-        .map(|(order, energy)| Fill { point: order.point.clone(), side: order.side, energy })
-        .collect()
+    let Some(price) = price else { return Vec::new() };
+    let mut fills: Vec<Fill> = Vec::new();
+    for (&(Lot { side, .. }, order), energy) in levels.lots.iter().zip(filled) {
+        match fills.last_mut() {
+            _ if !energy.is_positive() => {}
+            Some(fill) if fill.side == side && fill.point == order.point => fill.energy += energy,
+            _ => fills.push(Fill { point: order.point.clone(), side, energy, price }),
+        }
+    }
+    fills
 }

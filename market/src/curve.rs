@@ -8,7 +8,7 @@ use crate::level::{Level, Levels};
 /// One step of a curve: a price level and what has been reached with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct Step {
+pub struct CurveStep {
     /// The limit.
     pub price: Price,
     /// Energy ordered with exactly this limit, Wh.
@@ -22,9 +22,9 @@ pub struct Step {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Curves {
     /// Demand, dearest first.
-    pub bids: Vec<Step>,
+    pub bids: Vec<CurveStep>,
     /// Supply, cheapest first.
-    pub asks: Vec<Step>,
+    pub asks: Vec<CurveStep>,
 }
 
 /// Sums a book up by price. Nobody's order can be told apart from others with the same limit.
@@ -34,13 +34,13 @@ pub fn curves(book: &Book) -> Curves {
     Curves { bids: steps(&levels.bids), asks: steps(&levels.asks) }
 }
 
-fn steps(levels: &[Level]) -> Vec<Step> {
+fn steps(levels: &[Level]) -> Vec<CurveStep> {
     let mut cumulative = Energy::ZERO;
     levels
         .iter()
         .map(|&Level { price, quantity, .. }| {
             cumulative += quantity;
-            Step { price, quantity, cumulative }
+            CurveStep { price, quantity, cumulative }
         })
         .collect()
 }

@@ -2,7 +2,7 @@
 
 use units::{Energy, Price};
 
-use crate::{Book, Order, Side};
+use crate::{Book, Lot, Order, Side};
 
 /// All orders of one side at one limit.
 #[derive(Debug)]
@@ -10,15 +10,15 @@ pub(crate) struct Level {
     pub price: Price,
     /// Sum of the orders.
     pub quantity: Energy,
-    /// Indices into [`Levels::orders`].
+    /// Indices into [`Levels::lots`].
     pub members: Vec<usize>,
 }
 
 /// A book by price: the best level of each side first.
 #[derive(Debug)]
 pub(crate) struct Levels<'a> {
-    /// The orders in the order of the book.
-    pub orders: Vec<&'a Order>,
+    /// Every step with its order, in the order of the book.
+    pub lots: Vec<(Lot, &'a Order)>,
     /// Bids, highest first.
     pub bids: Vec<Level>,
     /// Asks, lowest first.
@@ -27,10 +27,12 @@ pub(crate) struct Levels<'a> {
 
 impl<'a> Levels<'a> {
     pub fn of(book: &'a Book) -> Self {
-        let orders: Vec<&Order> = book.orders().collect();
-        let bids = levels(&orders, Side::Buy);
-        let asks = levels(&orders, Side::Sell);
-        Self { orders, bids, asks }
+        let steps =
+            book.orders().flat_map(|order| order.steps.as_slice().iter().map(move |_| order));
+        let lots: Vec<(Lot, &Order)> = book.lots().into_iter().zip(steps).collect();
+        let bids = levels(&lots, Side::Buy);
+        let asks = levels(&lots, Side::Sell);
+        Self { lots, bids, asks }
     }
 
     pub fn side(&self, side: Side) -> &[Level] {
@@ -41,15 +43,15 @@ impl<'a> Levels<'a> {
     }
 }
 
-fn levels(orders: &[&Order], side: Side) -> Vec<Level> {
-    let mut indices: Vec<usize> = (0..orders.len()).filter(|&i| orders[i].side == side).collect();
+fn levels(lots: &[(Lot, &Order)], side: Side) -> Vec<Level> {
+    let mut indices: Vec<usize> = (0..lots.len()).filter(|&i| lots[i].0.side == side).collect();
     // Stable, so that members stay in the order of the book.
-    indices.sort_by_key(|&i| orders[i].limit);
+    indices.sort_by_key(|&i| lots[i].0.limit);
     let mut levels: Vec<Level> = indices
-        .chunk_by(|&a, &b| orders[a].limit == orders[b].limit)
+        .chunk_by(|&a, &b| lots[a].0.limit == lots[b].0.limit)
         .map(|members| Level {
-            price: orders[members[0]].limit,
-            quantity: members.iter().map(|&i| orders[i].quantity).sum(),
+            price: lots[members[0]].0.limit,
+            quantity: members.iter().map(|&i| lots[i].0.quantity).sum(),
             members: members.to_vec(),
         })
         .collect();

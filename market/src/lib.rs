@@ -31,8 +31,8 @@
 //! for (point, side, wh, e5) in
 //!     [("C001", Side::Buy, 400, 25_000), ("C002", Side::Buy, 300, 19_000), ("C003", Side::Sell, 500, 15_000)]
 //! {
-//!     let (point, limit) = (PointId::new(point)?, Price::from_e5_per_kwh(e5));
-//!     book.place(Order { point, side, quantity: Energy::from_wh(wh), limit, rank: [0; 32] })?;
+//!     let (quantity, limit) = (Energy::from_wh(wh), Price::from_e5_per_kwh(e5));
+//!     book.place(Order::plain(PointId::new(point)?, side, quantity, limit, [0; 32]))?;
 //! }
 //! let clearing = clear(&book, Some(propose(&book)));
 //! assert_eq!(clearing.cleared, Energy::from_wh(500));
@@ -70,7 +70,7 @@ pub use book::{Book, Limits, Refusal};
 pub use certificate::Violation;
 pub use clearing::{Clearing, Fallback, Fill, Method, clear};
 pub use correction::{Correction, CorrectionFault, Revision, differences};
-pub use curve::{Curves, Step, curves};
+pub use curve::{CurveStep, Curves, curves};
 pub use grid::{
     Branch, Grid, GridFault, GridRules, MAX_DEPTH, MAX_NODES, Node, RulesFault, Tier, TierRule,
     UNCAPPED,
@@ -78,7 +78,7 @@ pub use grid::{
 pub use ledger::{Account, Balances, InvalidAccount, LedgerFault, Reason, Transfer, post};
 pub use lots::Lot;
 pub use lp::{LpFault, Proposal, Share, propose};
-pub use order::{MAX_QUANTITY, Order, Rank, Side};
+pub use order::{Limit, MAX_QUANTITY, MAX_STEPS, Order, Rank, Side, Step, Steps};
 pub use rewards::{Cumulative, Eligible, Mint, Policy, RewardFault, mint};
 pub use settlement::{Bill, Flow, Metered, Settlement, SettlementFault, Totals, settle};
 pub use terms::{MAX_PRICE, Terms, TermsFault};

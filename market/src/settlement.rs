@@ -306,7 +306,7 @@ fn schedule(
     fills: &[Fill],
 ) -> Result<(), SettlementFault> {
     let (mut bought, mut sold) = (Energy::ZERO, Energy::ZERO);
-    for Fill { point, side, energy } in fills {
+    for Fill { point, side, energy, .. } in fills {
         let Some(party) = parties.get_mut(point) else {
             return Err(SettlementFault::UnknownPoint { point: point.clone(), what: "fill" });
         };

@@ -1,6 +1,6 @@
 //! Orders: believed, in time, within the tariff and the connection.
 
-use market::{Book, Limits, Order as MarketOrder};
+use market::{Book, Limits, Order as MarketOrder, Rank};
 use protocol::{B256, Down, Order, Side, Signed, Topic, Verdict, Verified};
 use units::{Energy, PointId, Price, Slot};
 
@@ -20,14 +20,15 @@ impl BookOrder {
     /// The order in the market's words, with its draw among equals.
     pub(super) fn to_market(&self, point: &PointId, seed: B256) -> MarketOrder {
         let body = &self.signed.body;
-        MarketOrder {
-            point: point.clone(),
-            side: side(&body.side).expect("parsed when the order was accepted"),
-            quantity: Energy::from_wh(body.quantity_wh),
-            limit: Price::from_nano_per_wh(body.limit),
-            rank: rank(seed, self.digest.as_slice()),
-        }
+        let side = side(&body.side).expect("parsed when the order was accepted");
+        to_market(point, side, body, rank(seed, self.digest.as_slice()))
     }
+}
+
+fn to_market(point: &PointId, side: market::Side, body: &Order, rank: Rank) -> MarketOrder {
+    let (quantity, limit) = (body.quantity_wh, body.limit);
+    let (quantity, limit) = (Energy::from_wh(quantity), Price::from_nano_per_wh(limit));
+    MarketOrder::plain(point.clone(), side, quantity, limit, rank)
 }
 
 fn side(text: &str) -> Result<market::Side, Rejected> {
@@ -103,13 +104,7 @@ impl Desk {
         if standing >= limits.max_orders {
             return Err(Rejected::new("book is full", format!("{standing} orders")));
         }
-        let order = MarketOrder {
-            point: point.clone(),
-            side,
-            quantity: Energy::from_wh(order.quantity_wh),
-            limit: Price::from_nano_per_wh(order.limit),
-            rank: [0; 32],
-        };
+        let order = to_market(point, side, order, [0; 32]);
         Book::open(slot, self.terms(slot), limits)
             .place(order)
             .map_err(|refusal| Rejected::new("order", refusal.to_string()))?;

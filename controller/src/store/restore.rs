@@ -178,13 +178,18 @@ impl Store {
         let mut clearings = Vec::with_capacity(rows.len());
         for row in rows {
             let message: Signed<protocol::Clearing> = json(&row, "message")?;
-            let fills = self.load_fills(message.body.slot).await?;
+            let price = message.body.price.first().copied().map(Price::from_nano_per_wh);
+            let fills = self.load_fills(message.body.slot, price.unwrap_or_default()).await?;
             clearings.push(saved_clearing(&message.body, fills)?);
         }
         Ok(clearings)
     }
 
-    async fn load_fills(&mut self, slot: i64) -> Result<Vec<market::Fill>, StoreFault> {
+    async fn load_fills(
+        &mut self,
+        slot: i64,
+        price: Price,
+    ) -> Result<Vec<market::Fill>, StoreFault> {
         let rows =
             sqlx::query("SELECT point, side, quantity_wh FROM fill WHERE slot = ? ORDER BY point")
                 .bind(slot)
@@ -199,7 +204,7 @@ impl Store {
                     other => return Err(StoreFault::damaged(format!("side {other:?}"))),
                 };
                 let energy = Energy::from_wh(row.try_get("quantity_wh")?);
-                Ok(market::Fill { point: point(row)?, side, energy })
+                Ok(market::Fill { point: point(row)?, side, energy, price })
             })
             .collect()
     }

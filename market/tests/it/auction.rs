@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use market::{Clearing, Fallback, Method, Side, Step, clear, curves, propose};
+use market::{Clearing, CurveStep, Fallback, Method, Order, Side, Steps, clear, curves, propose};
 use proptest::prelude::*;
 use units::Energy;
 
@@ -154,6 +154,44 @@ proptest! {
     }
 
     #[test]
+    fn the_steps_of_an_order_clear_like_orders_of_their_own(
+        draws in draws(24, 200), each in 1_usize..6
+    ) {
+        // Runs of draws with one side become one order; its steps keep its rank when they stand
+        // alone.
+        let mut curves: Vec<Vec<Draw>> = Vec::new();
+        for run in draws.chunks(each) {
+            let (side, rank) = (run[0].side, run[0].rank);
+            let mut steps: Vec<Draw> =
+                run.iter().map(|draw| Draw { side, rank, ..*draw }).collect();
+            steps.sort_by_key(|step| if side == Side::Buy { -step.e5 } else { step.e5 });
+            steps.dedup_by_key(|step| step.e5);
+            curves.push(steps);
+        }
+        let mut whole = book_of(terms(1_000, -1_000), &[]);
+        let mut parts = whole.clone();
+        for (i, steps) in curves.iter().enumerate() {
+            let curve = Steps::new(steps.iter().map(|step| step.step()).collect()).expect("few");
+            let order = Order { steps: curve, ..steps[0].order(format_args!("P{i:03}")) };
+            prop_assert_eq!(whole.place(order), Ok(None));
+            for (k, step) in steps.iter().enumerate() {
+                prop_assert_eq!(parts.place(step.order(format_args!("P{i:03}.{k}"))), Ok(None));
+            }
+        }
+        let (one, many) = (clear(&whole, None), clear(&parts, None));
+        prop_assert_eq!(one.certify(&whole), Ok(()));
+        prop_assert_eq!((one.cleared, one.welfare), (many.cleared, many.welfare));
+        prop_assert_eq!((one.price, one.interval), (many.price, many.interval));
+        for (i, steps) in curves.iter().enumerate() {
+            let side = steps[0].side;
+            let sum: Energy = (0..steps.len())
+                .map(|k| many.filled(&point(format_args!("P{i:03}.{k}")), side))
+                .sum();
+            prop_assert_eq!(one.filled(&point(format_args!("P{i:03}")), side), sum);
+        }
+    }
+
+    #[test]
     fn buyers_and_sellers_are_mirror_images(draws in draws(40, 200)) {
         let mirrored: Vec<Draw> = draws
             .iter()
@@ -220,9 +258,9 @@ proptest! {
     fn curves_add_up_and_cross_where_the_book_clears(draws in draws(40, 200)) {
         let book = wide_book(&draws);
         let curves = curves(&book);
-        let last = |steps: &[Step]| steps.last().map_or(Energy::ZERO, |step| step.cumulative);
+        let last = |steps: &[CurveStep]| steps.last().map_or(Energy::ZERO, |step| step.cumulative);
         let ordered = |side: Side| -> Energy {
-            book.orders().filter(|order| order.side == side).map(|order| order.quantity).sum()
+            book.orders().filter(|order| order.side == side).filter_map(Order::quantity).sum()
         };
         prop_assert_eq!(last(&curves.bids), ordered(Side::Buy));
         prop_assert_eq!(last(&curves.asks), ordered(Side::Sell));
@@ -230,7 +268,7 @@ proptest! {
         prop_assert!(curves.asks.windows(2).all(|pair| pair[0].price < pair[1].price));
         let clearing = clear(&book, None);
         if let Some(price) = clearing.price {
-            let at = |steps: &[Step], within: &dyn Fn(&Step) -> bool| {
+            let at = |steps: &[CurveStep], within: &dyn Fn(&CurveStep) -> bool| {
                 steps.iter().filter(|step| within(step)).last().map_or(Energy::ZERO, |s| s.cumulative)
             };
             let demand = at(&curves.bids, &|step| step.price >= price);

@@ -272,9 +272,10 @@ fn the_certificate_names_what_is_wrong() {
 
     let book = wide_book(&[draw(BUY, 8, 20), draw(BUY, 8, 20), draw(SELL, 8, 10)]);
     let mut unfair = clear(&book, None);
+    let price = unfair.fills[0].price;
     unfair.fills = vec![
-        Fill { point: point("P000"), side: BUY, energy: wh(8) },
-        Fill { point: point("P002"), side: SELL, energy: wh(8) },
+        Fill { point: point("P000"), side: BUY, energy: wh(8), price },
+        Fill { point: point("P002"), side: SELL, energy: wh(8), price },
     ];
     assert!(matches!(unfair.certify(&book), Err(Violation::NotProRata { .. })));
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use market::{
-    Book, Clearing, Fallback, Flow, Limits, Metered, Method, Order, Side, Terms, clear, propose,
-    settle,
+    Book, Clearing, Fallback, Flow, Limit, Limits, Metered, Method, Order, Side, Step, Terms,
+    clear, propose, settle,
 };
 use units::{Money, PointId, Price, Slot};
 
@@ -49,7 +49,7 @@ fn order_of(row: &Row, point: PointId) -> Order {
     };
     let (quantity, limit) = (wh(int(row, "qty_wh")), e5(int(row, "limit_e5")));
     let rank = rank(int(row, "order_id").unsigned_abs());
-    Order { point, side, quantity, limit, rank }
+    Order::plain(point, side, quantity, limit, rank)
 }
 
 fn book_of(slot: Slot, terms: Terms, orders: &[Row], owner: &str) -> Book {
@@ -81,6 +81,13 @@ fn check(name: &str, book: &Book, expected: &Row, fills: &[Row], owners: &Owners
     by_lp
 }
 
+fn limit(order: &Order) -> Price {
+    match *order.steps.as_slice() {
+        [Step { limit: Limit::At(price), .. }] => price,
+        _ => panic!("plain orders only: {order:?}"),
+    }
+}
+
 type Owners = BTreeMap<i64, Order>;
 type ByLevel = BTreeMap<(Side, Price), i64>;
 
@@ -89,7 +96,7 @@ fn by_level(book: &Book, clearing: &Clearing) -> ByLevel {
     let mut levels = ByLevel::new();
     for fill in &clearing.fills {
         let order = book.order(&fill.point, fill.side).expect("a fill of an order");
-        *levels.entry((fill.side, order.limit)).or_default() += fill.energy.wh();
+        *levels.entry((fill.side, limit(order))).or_default() += fill.energy.wh();
     }
     levels
 }
@@ -98,7 +105,7 @@ fn reference_by_level(fills: &[Row], owners: &Owners) -> ByLevel {
     let mut levels = ByLevel::new();
     for fill in fills {
         let order = &owners[&int(fill, "order_id")];
-        *levels.entry((order.side, order.limit)).or_default() += int(fill, "filled_wh");
+        *levels.entry((order.side, limit(order))).or_default() += int(fill, "filled_wh");
     }
     levels
 }
@@ -165,7 +172,9 @@ fn check_settlement(name: &str, terms: Terms, book: &Book, clearing: &Clearing, 
     let metered: Vec<Metered> = book
         .orders()
         .map(|order| {
-            let at = |side: Side| if order.side == side { order.quantity } else { wh(0) };
+            let at = |side: Side| {
+                if order.side == side { order.quantity().expect("small") } else { wh(0) }
+            };
             let flow = Flow { import: at(Side::Buy), export: at(Side::Sell), produced: None };
             let point = order.point.clone();
             Metered { point, rank: order.rank, renewable: true, flow: Some(flow) }

@@ -19,12 +19,13 @@ pub fn missing(name: impl std::fmt::Display) -> Metered {
 }
 
 pub fn clearing(price_e5: Option<i64>, fills: &[(&str, Side, i64)]) -> Clearing {
-    let fills: Vec<Fill> = fills
-        .iter()
-        .map(|&(name, side, energy)| Fill { point: point(name), side, energy: wh(energy) })
-        .collect();
-    let bought = fills.iter().filter(|fill| fill.side == Side::Buy).map(|fill| fill.energy).sum();
     let price = price_e5.map(e5);
+    let fill = |&(name, side, energy): &(&str, Side, i64)| {
+        let (point, price) = (point(name), price.unwrap_or_default());
+        Fill { point, side, energy: wh(energy), price }
+    };
+    let fills: Vec<Fill> = fills.iter().map(fill).collect();
+    let bought = fills.iter().filter(|fill| fill.side == Side::Buy).map(|fill| fill.energy).sum();
     Clearing {
         slot: SLOT,
         cleared: bought,

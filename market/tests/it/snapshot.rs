@@ -49,7 +49,7 @@ fn a_written_book_is_held_to_the_same_rules() {
         assert!(fault.to_string().contains(reason), "{fault}");
     };
     check("\"quantity\":10", "\"quantity\":0", "P000: quantity 0 Wh is not positive");
-    check("\"limit\":300", "\"limit\":301", "off the tick");
+    check("\"at\":300", "\"at\":301", "off the tick");
     check("\"retail\":10000", "\"retail\":-20000", "no local trade");
     check("\"retail\":10000", "\"retail\":10005", "off the tick");
     check("\"P001\"", "\"P000\"", "two buy orders");

@@ -1,6 +1,6 @@
 //! A street for tests: short names for points, prices and orders, and random ones.
 
-use market::{Book, Limits, Order, Rank, Side, Terms};
+use market::{Book, Limit, Limits, Order, Rank, Side, Step, Terms};
 use proptest::prelude::*;
 use units::{Energy, PointId, Price, Slot};
 
@@ -39,14 +39,12 @@ pub struct Draw {
 }
 
 impl Draw {
+    pub fn step(self) -> Step {
+        Step { quantity: wh(self.wh), limit: Limit::At(e5(self.e5)) }
+    }
+
     pub fn order(self, name: impl std::fmt::Display) -> Order {
-        Order {
-            point: point(name),
-            side: self.side,
-            quantity: wh(self.wh),
-            limit: e5(self.e5),
-            rank: rank(self.rank),
-        }
+        Order::plain(point(name), self.side, wh(self.wh), e5(self.e5), rank(self.rank))
     }
 }
 

@@ -107,13 +107,13 @@ fn book(orders: usize, seed: u64) -> anyhow::Result<Book> {
         rank.chunks_exact_mut(8)
             .for_each(|part| part.copy_from_slice(&chance.bits().to_be_bytes()));
         let above = i64::try_from(chance.between(0, ticks + 1))?;
-        book.place(Order {
-            point: PointId::new(format!("P{number:06}"))?,
-            side: if number % 2 == 0 { Side::Buy } else { Side::Sell },
-            quantity: Energy::from_wh(i64::try_from(chance.between(1, ORDER_END_WH))?),
-            limit: Price::from_e5_per_kwh(TERMS_E5.1 + above),
+        book.place(Order::plain(
+            PointId::new(format!("P{number:06}"))?,
+            if number % 2 == 0 { Side::Buy } else { Side::Sell },
+            Energy::from_wh(i64::try_from(chance.between(1, ORDER_END_WH))?),
+            Price::from_e5_per_kwh(TERMS_E5.1 + above),
             rank,
-        })?;
+        ))?;
     }
     Ok(book)
 }
@@ -129,7 +129,10 @@ fn agree(by_lp: &Clearing, by_merit: &Clearing) -> anyhow::Result<()> {
 fn sort_and_match(book: &Book) -> Energy {
     let of = |side: Side| {
         let orders = book.orders().filter(move |order| order.side == side);
-        orders.map(|order| (order.limit, order.quantity)).collect::<Vec<_>>()
+        orders
+            .flat_map(|order| book.limits_of(order))
+            .map(|(wh, limit)| (limit, wh))
+            .collect::<Vec<_>>()
     };
     let (mut bids, mut asks) = (of(Side::Buy), of(Side::Sell));
     bids.sort_unstable_by_key(|&(limit, _)| Reverse(limit));

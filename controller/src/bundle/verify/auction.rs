@@ -141,13 +141,8 @@ fn order(state: &State, slot: Slot, seed: B256, line: &OrderLine) -> Result<Orde
     if quantity > energy_bound(power_w, Slot::LENGTH_MS) {
         return Err(format!("orders {quantity}, more than its connection of {power_w} W carries"));
     }
-    Ok(Order {
-        point: member.line.point.clone(),
-        side,
-        quantity,
-        limit: Price::from_nano_per_wh(body.limit),
-        rank: rank(seed, digest.as_slice()),
-    })
+    let (point, limit) = (member.line.point.clone(), Price::from_nano_per_wh(body.limit));
+    Ok(Order::plain(point, side, quantity, limit, rank(seed, digest.as_slice())))
 }
 
 /// The announced result against the one that follows.
@@ -187,12 +182,15 @@ fn certify(
     found: &mut Findings,
 ) {
     let price = |nano: &i64| Price::from_nano_per_wh(*nano);
-    let fills: Vec<Fill> = statements.iter().flat_map(|(_, line)| fills(&line.statement)).collect();
+    // Without an announced price there may be no fill, and the certificate says so.
+    let paid = body.price.first().map_or(Price::ZERO, price);
+    let fills: Vec<Fill> =
+        statements.iter().flat_map(|(_, line)| fills(&line.statement, paid)).collect();
     let welfare = fills
         .iter()
         .filter_map(|fill| Some((fill, book.order(&fill.point, fill.side)?)))
         .map(|(fill, order)| {
-            let value = i128::from(fill.energy.wh()) * i128::from(order.limit.nano_per_wh());
+            let value = order_value(book, order, fill.energy);
             if fill.side == Side::Buy { value } else { -value }
         })
         .sum();
@@ -210,12 +208,23 @@ fn certify(
     }
 }
 
+/// What so much of an order is worth by its own limits, nano-currency.
+fn order_value(book: &Book, order: &Order, mut left: Energy) -> i128 {
+    let mut value = 0;
+    for (quantity, limit) in book.limits_of(order) {
+        let energy = left.min(quantity);
+        left -= energy;
+        value += i128::from(energy.wh()) * i128::from(limit.nano_per_wh());
+    }
+    value
+}
+
 /// What a bill says was bought and sold.
-fn fills(statement: &Statement) -> Vec<Fill> {
+fn fills(statement: &Statement, price: Price) -> Vec<Fill> {
     let Ok(point) = PointId::new(statement.point.as_str()) else { return Vec::new() };
     [(Side::Buy, statement.bought_wh), (Side::Sell, statement.sold_wh)]
         .into_iter()
         .filter(|(_, wh)| *wh != 0)
-        .map(|(side, wh)| Fill { point: point.clone(), side, energy: Energy::from_wh(wh) })
+        .map(|(side, wh)| Fill { point: point.clone(), side, energy: Energy::from_wh(wh), price })
         .collect()
 }

@@ -187,7 +187,7 @@ impl Operator {
                 (neighbour(), side.opposite(), sixty_percent, limit),
             ] {
                 let (quantity, limit) = (Energy::from_wh(wh), Price::from_nano_per_wh(limit));
-                let order = market::Order { point, side, quantity, limit, rank: [0; 32] };
+                let order = market::Order::plain(point, side, quantity, limit, [0; 32]);
                 book.place(order).expect("placed");
             }
         }
