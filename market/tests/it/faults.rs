@@ -5,6 +5,7 @@ use market::{
     propose,
 };
 use proptest::prelude::*;
+use units::Price;
 
 use crate::street::{Draw, book_of, draws, e5, point, terms, wh, wide_book};
 
@@ -243,6 +244,12 @@ proptest! {
     }
 }
 
+/// Another price everywhere.
+fn at_price(clearing: &mut Clearing, price: Price) {
+    clearing.price = Some(price);
+    clearing.fills.iter_mut().for_each(|fill| fill.price = price);
+}
+
 #[test]
 fn the_certificate_names_what_is_wrong() {
     let book = wide_book(&example());
@@ -258,7 +265,9 @@ fn the_certificate_names_what_is_wrong() {
     check(|c| c.fills[0].side = SELL, |v| matches!(v, Violation::NoOrder { .. }));
     check(|c| c.fills[0].energy = wh(11), |v| matches!(v, Violation::OutOfBounds { .. }));
     check(|c| c.fills[0].energy = wh(0), |v| matches!(v, Violation::OutOfBounds { .. }));
-    check(|c| c.price = Some(e5(21)), |v| matches!(v, Violation::WorseThanLimit { .. }));
+    check(|c| at_price(c, e5(21)), |v| matches!(v, Violation::WorseThanLimit { .. }));
+    check(|c| c.price = Some(e5(19)), |v| matches!(v, Violation::OtherPrice { .. }));
+    check(|c| c.fills[0].price = e5(19), |v| matches!(v, Violation::OtherPrice { .. }));
     check(|c| c.fills[0].energy = wh(9), |v| matches!(v, Violation::OffBalance { .. }));
     check(|c| c.cleared = wh(14), |v| matches!(v, Violation::OffBalance { .. }));
     check(|c| c.interval = None, |v| matches!(v, Violation::WrongInterval { .. }));
@@ -281,10 +290,10 @@ fn the_certificate_names_what_is_wrong() {
 
     let book = wide_book(&[draw(BUY, 5, 30), draw(BUY, 5, 20), draw(SELL, 5, 10)]);
     let mut wrong = clear(&book, None);
-    wrong.price = Some(e5(15));
+    at_price(&mut wrong, e5(15));
     wrong.interval = Some((e5(10), e5(20)));
     assert!(matches!(wrong.certify(&book), Err(Violation::WrongInterval { .. })));
     let mut off_middle = clear(&book, None);
-    off_middle.price = Some(e5(21));
+    at_price(&mut off_middle, e5(21));
     assert!(matches!(off_middle.certify(&book), Err(Violation::WrongPrice { .. })));
 }
