@@ -11,13 +11,17 @@ mod book;
 mod counter;
 mod deliveries;
 mod edges;
+pub mod forecast;
+pub mod limits;
 mod mail;
 mod metering;
 mod outbox;
+pub mod policy;
 mod sample;
 mod state;
 mod trading;
 mod witness;
+pub mod zone;
 
 use std::collections::BTreeMap;
 
