@@ -59,6 +59,7 @@ mod lots;
 mod lp;
 mod merit_order;
 mod order;
+pub mod radial;
 mod rewards;
 mod settlement;
 pub mod sharing;
@@ -79,6 +80,7 @@ pub use ledger::{Account, Balances, InvalidAccount, LedgerFault, Reason, Transfe
 pub use lots::Lot;
 pub use lp::{LpFault, Proposal, Share, propose};
 pub use order::{Limit, MAX_QUANTITY, MAX_STEPS, Order, Rank, Side, Step, Steps};
+pub use radial::Radial;
 pub use rewards::{Cumulative, Eligible, Mint, Policy, RewardFault, mint};
 pub use settlement::{Bill, Flow, Metered, Settlement, SettlementFault, Totals, settle};
 pub use terms::{MAX_PRICE, Terms, TermsFault};
