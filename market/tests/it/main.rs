@@ -12,6 +12,7 @@ mod reference;
 mod rewards;
 mod settlement;
 mod sharing;
+mod sharing_figures;
 mod sharing_properties;
 mod sharing_reference;
 #[cfg(feature = "serde")]

@@ -91,6 +91,31 @@ impl Weeks {
     }
 }
 
+/// Who lives where.
+pub struct Customer {
+    pub point: PointId,
+    pub bus: String,
+    pub kind: String,
+}
+
+/// The customers, by point.
+pub fn customers() -> Vec<Customer> {
+    let mut reader = csv::Reader::from_path(scenario("customers.csv")).expect("readable");
+    let customer = |row: csv::StringRecord| Customer {
+        point: point(&row[0]),
+        bus: row[1].to_owned(),
+        kind: row[2].to_owned(),
+    };
+    reader.records().map(|row| customer(row.expect("a row"))).collect()
+}
+
+/// The bus that feeds each bus over a cable.
+pub fn lines() -> BTreeMap<String, String> {
+    let mut reader = csv::Reader::from_path(scenario("grid/lines.csv")).expect("readable");
+    let rows = reader.records().map(|row| row.expect("a row"));
+    rows.map(|row| (row[2].to_owned(), row[1].to_owned())).collect()
+}
+
 /// `bills.csv` by tariff, mechanism and customer, and `bills_total.csv` by tariff and mechanism.
 struct Bills {
     members: BTreeMap<(String, String, String), i128>,
