@@ -1,5 +1,5 @@
 # Streetwatt. `make demo` trades a real street; `make test` checks everything.
-.PHONY: demo test bench fmt web screenshots clean
+.PHONY: demo test bench bench-peers fmt web screenshots clean
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 # What the tests bring beside Rust: independent programs that judge ours.
@@ -22,6 +22,16 @@ test: web/dist/index.html contracts/node_modules/.done $(VENV)/.done
 bench: web/dist/index.html
 	cargo build --release -p meter-agent -p controller -p sim-grid
 	cargo run --quiet --release -p sim-grid -- bench
+
+# Other people's market software, each in an environment of its own.
+PEERS := pymarket assume gsy ec highs
+
+bench-peers: web/dist/index.html $(PEERS:%=target/peers/%/.tried)
+	cargo run --quiet --release -p sim-grid -- bench-peers
+
+target/peers/%/.tried: sim-grid/peers/%.txt
+	bash .ci/need python3=python3
+	bash .ci/peer $*
 
 fmt:
 	cargo fmt --all

@@ -18,6 +18,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Bench(commands::bench::BenchArgs),
+    BenchPeers(commands::bench_peers::BenchPeersArgs),
     Demo(commands::demo::DemoArgs),
     Serve(commands::serve::ServeArgs),
 }
@@ -29,6 +30,7 @@ async fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let ended = match Cli::parse().command {
         Command::Bench(args) => commands::bench::run(args).await,
+        Command::BenchPeers(args) => commands::bench_peers::run(&args),
         Command::Demo(args) => commands::demo::run(args).await,
         Command::Serve(args) => commands::serve::run(args).await,
     };

@@ -154,6 +154,15 @@ pub fn stopwatch() -> std::time::Instant {
     std::time::Instant::now()
 }
 
+/// Processor time of this process so far, all its threads together; for measurements that never
+/// influence a result.
+#[must_use]
+pub fn processor_time() -> Duration {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let seconds = u64::try_from(spent.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(spent.tv_nsec).unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,16 +12,7 @@ use super::{Report, Spread};
 #[must_use]
 pub fn table(report: &Report) -> String {
     let mut text = String::new();
-    let machine = &report.machine;
-    line(
-        &mut text,
-        format_args!(
-            "{} cores{}, {} build",
-            machine.cores,
-            machine.processor.as_ref().map(|name| format!(" of {name}")).unwrap_or_default(),
-            machine.build
-        ),
-    );
+    line(&mut text, format_args!("{}", report.machine.describe()));
     if let Some(costs) = &report.clearing {
         clearing(&mut text, costs);
     }
@@ -161,7 +152,7 @@ fn spread(spread: Spread) -> String {
 }
 
 /// Three significant digits with a unit.
-fn duration(micros: f64) -> String {
+pub(super) fn duration(micros: f64) -> String {
     let (value, unit) = match micros {
         micros if micros < 999.5 => (micros, "us"),
         micros if micros < 999_500.0 => (micros / 1e3, "ms"),
@@ -183,7 +174,7 @@ fn rounded(per_s: f64) -> String {
 }
 
 /// 1234567 as 1,234,567.
-fn grouped(number: usize) -> String {
+pub(super) fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -207,6 +198,7 @@ mod tests {
                 processor: Some("Example CPU".to_owned()),
                 cores: 2,
                 build: "release",
+                load: Some(0.25),
             },
             clearing: Some(vec![ClearingCost {
                 orders: 100_000,
@@ -272,7 +264,7 @@ mod tests {
             assert!(line.chars().count() <= 100, "{line:?} is too wide");
         }
         for figure in [
-            "2 cores of Example CPU, release build",
+            "2 cores of Example CPU, release build, load 0.2",
             "100,000 15,725 + 15,703",
             "60.0 ms (40.0 ms)       30.0 ms (20.0 ms)          2.0x          4.0x",
             "the merit order answered: the solver was late",

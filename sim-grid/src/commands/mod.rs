@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 pub mod bench;
+pub mod bench_peers;
 pub mod demo;
 pub mod serve;
 

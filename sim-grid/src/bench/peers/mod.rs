@@ -1,0 +1,308 @@
+//! The same drawn books through other people's market software, and through ours.
+//!
+//! Peers come from the Python registry at fixed versions, each in an environment of its own, and
+//! run as separate processes; nothing of them is linked in. Their fills and money are judged here,
+//! in integers, by the optimum that sorting and matching finds.
+
+mod child;
+mod judge;
+mod own;
+mod table;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use market::{Lot, Side};
+use serde::{Deserialize, Serialize};
+
+use super::Machine;
+use super::books::{Kind, book};
+use crate::world::chance::Chance;
+use child::{Home, Peer};
+use judge::{Outcome, Verdict, judge};
+
+pub use table::table;
+
+/// Books that everybody clears.
+const BOOKS: [(Kind, usize); 9] = [
+    (Kind::Random, 100),
+    (Kind::Random, 1_000),
+    (Kind::Random, 10_000),
+    (Kind::Ties, 100),
+    (Kind::Ties, 1_000),
+    (Kind::NoCrossing, 100),
+    (Kind::NoCrossing, 1_000),
+    (Kind::Inelastic, 100),
+    (Kind::Inelastic, 1_000),
+];
+/// Time for repetitions of one book, beside the run that counts, seconds.
+const BUDGET_S: f64 = 0.5;
+
+/// Somebody else's market software.
+struct Other {
+    /// Its environment and its driver are called after it.
+    name: &'static str,
+    /// What the table calls it.
+    label: &'static str,
+    methods: &'static [&'static str],
+}
+
+const OTHERS: [Other; 4] = [
+    Other {
+        name: "pymarket",
+        label: "pymarket 0.7.6",
+        methods: &["p2p", "huang", "muda", "optimum"],
+    },
+    Other {
+        name: "assume",
+        label: "assume-framework 0.6.0",
+        methods: &["pay-as-clear", "pay-as-bid"],
+    },
+    Other { name: "gsy", label: "gsy-frameworke 5.0.2", methods: &["pay-as-bid", "pay-as-clear"] },
+    Other { name: "highs", label: "highspy 1.15.1", methods: &["default", "no presolve"] },
+];
+
+/// Where the peers are and how long they may take.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Folder with one virtual environment per peer.
+    pub environments: PathBuf,
+    /// Folder with the drivers.
+    pub drivers: PathBuf,
+    /// Longest wait for one book in all its runs.
+    pub limit: Duration,
+    /// Draws the books.
+    pub seed: u64,
+}
+
+/// Everything that was compared.
+#[derive(Debug, Serialize)]
+pub struct Comparison {
+    /// On what.
+    pub machine: Machine,
+    /// By book, ours first.
+    pub books: Vec<BookResult>,
+    /// How long all of it took, seconds.
+    pub seconds: f64,
+}
+
+/// What everybody did with one book.
+#[derive(Debug, Serialize)]
+pub struct BookResult {
+    /// What the book is like.
+    pub kind: Kind,
+    /// Orders in it, half of them to buy.
+    pub orders: usize,
+    /// Who did what.
+    pub rows: Vec<Row>,
+}
+
+/// What one engine did with one book.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    /// Whose engine.
+    pub engine: &'static str,
+    /// Which of its ways.
+    pub method: &'static str,
+    /// What came of it, or why nothing did.
+    #[serde(flatten)]
+    pub finding: Finding,
+}
+
+/// A judged matching, or none.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Finding {
+    /// There is one.
+    Judged(Judged),
+    /// There is none.
+    Nothing {
+        /// Why, in the peer's or our words.
+        error: String,
+    },
+}
+
+/// A matching under scrutiny.
+#[derive(Debug, Serialize)]
+pub struct Judged {
+    /// Processor time of the fastest run, seconds.
+    pub seconds: f64,
+    /// What it is worth.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// Whether a second run gives everybody the same.
+    pub repeats: bool,
+    /// Whether a shuffled book gives everybody the same.
+    pub shuffles: bool,
+}
+
+#[derive(Serialize)]
+struct Request<'a> {
+    method: &'a str,
+    book: &'a Path,
+    shuffled: &'a Path,
+    budget_s: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Answer {
+    Matching { seconds: f64, first: Outcome, again: Outcome, shuffled: Outcome },
+    Error { error: String },
+}
+
+/// A book as everybody gets it.
+struct Drawn {
+    kind: Kind,
+    lots: Vec<Lot>,
+    /// A mixed order of the lots.
+    shuffle: Vec<usize>,
+    plain: PathBuf,
+    mixed: PathBuf,
+}
+
+/// Lets everybody clear every book.
+///
+/// # Errors
+/// The system's, or when one of our own engines fails; what happens to a peer is a row.
+pub fn compare(setup: &Setup) -> anyhow::Result<Comparison> {
+    let started = clock::stopwatch();
+    let scratch = tempfile::tempdir().context("no temporary folder")?;
+    let drawn = BOOKS
+        .iter()
+        .map(|&(kind, orders)| Drawn::write(kind, orders, setup.seed, scratch.path()))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let mut books = Vec::new();
+    for drawn in &drawn {
+        let rows = ours(drawn, setup.seed)?;
+        books.push(BookResult { kind: drawn.kind, orders: drawn.lots.len(), rows });
+    }
+    for other in &OTHERS {
+        let mut asked = Asked::new(other, setup, scratch.path());
+        for method in other.methods {
+            for (drawn, book) in drawn.iter().zip(&mut books) {
+                let orders = drawn.lots.len();
+                tracing::info!("{} {method}: {orders} orders, {}", other.label, drawn.kind.name());
+                let finding = match asked.clear(method, drawn) {
+                    Ok(judged) => Finding::Judged(judged),
+                    Err(error) => Finding::Nothing { error },
+                };
+                book.rows.push(Row { engine: other.label, method, finding });
+            }
+        }
+    }
+    Ok(Comparison { machine: Machine::here(), books, seconds: started.elapsed().as_secs_f64() })
+}
+
+fn ours(drawn: &Drawn, seed: u64) -> anyhow::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for own in own::OWN.iter().filter(|own| drawn.lots.len() <= own.most_orders) {
+        tracing::info!(
+            "streetwatt {}: {} orders, {}",
+            own.method,
+            drawn.lots.len(),
+            drawn.kind.name()
+        );
+        let answer = own.ask(&drawn.lots, &drawn.shuffle, seed)?;
+        let judged = Judged::new(
+            &drawn.lots,
+            answer.seconds,
+            [&answer.first, &answer.again, &answer.shuffled],
+        );
+        let judged = judged.map_err(anyhow::Error::msg)?;
+        rows.push(Row {
+            engine: "streetwatt",
+            method: own.method,
+            finding: Finding::Judged(judged),
+        });
+    }
+    Ok(rows)
+}
+
+impl Judged {
+    fn new(
+        lots: &[Lot],
+        seconds: f64,
+        [first, again, shuffled]: [&Outcome; 3],
+    ) -> Result<Self, String> {
+        let verdict = judge(lots, first)?;
+        Ok(Self { seconds, verdict, repeats: first.same(again), shuffles: first.same(shuffled) })
+    }
+}
+
+/// One peer while it is asked.
+struct Asked<'a> {
+    setup: &'a Setup,
+    scratch: &'a Path,
+    home: Home,
+    peer: Option<Peer>,
+    /// Methods that ran out of time, by kind of book: larger books are not tried.
+    slow: BTreeSet<(&'static str, Kind)>,
+}
+
+impl<'a> Asked<'a> {
+    fn new(other: &Other, setup: &'a Setup, scratch: &'a Path) -> Self {
+        let home = Home {
+            environment: setup.environments.join(other.name),
+            driver: setup.drivers.join(format!("peer_{}.py", other.name)),
+        };
+        Self { setup, scratch, home, peer: None, slow: BTreeSet::new() }
+    }
+
+    fn clear(&mut self, method: &'static str, drawn: &Drawn) -> Result<Judged, String> {
+        if let Some(reason) = self.home.missing() {
+            return Err(reason);
+        }
+        if self.slow.contains(&(method, drawn.kind)) {
+            return Err("not tried: a smaller book took too long".to_owned());
+        }
+        let mut peer = match self.peer.take() {
+            Some(peer) => peer,
+            None => Peer::start(&self.home, self.scratch).map_err(|error| error.to_string())?,
+        };
+        let (book, shuffled) = (&drawn.plain, &drawn.mixed);
+        let request = Request { method, book, shuffled, budget_s: BUDGET_S };
+        // A peer that failed to answer is ended here, and a new one is started for the next book.
+        let answer = peer.ask(&request, self.setup.limit).inspect_err(|reason| {
+            if reason.starts_with("no answer") {
+                self.slow.insert((method, drawn.kind));
+            }
+        })?;
+        self.peer = Some(peer);
+        match answer {
+            Answer::Error { error } => Err(error),
+            Answer::Matching { seconds, first, again, shuffled } => {
+                Judged::new(&drawn.lots, seconds, [&first, &again, &shuffled])
+            }
+        }
+    }
+}
+
+impl Drawn {
+    fn write(kind: Kind, orders: usize, seed: u64, scratch: &Path) -> anyhow::Result<Self> {
+        let lots = book(kind, orders, seed);
+        let mut shuffle: Vec<usize> = (0..lots.len()).collect();
+        Chance::new(seed, "bench: shuffle").shuffle(&mut shuffle);
+        let path = |order: &str| scratch.join(format!("{}-{orders}-{order}.csv", kind.name()));
+        let (plain, mixed) = (path("plain"), path("mixed"));
+        write(&plain, &lots, 0..lots.len())?;
+        write(&mixed, &lots, shuffle.iter().copied())?;
+        Ok(Self { kind, lots, shuffle, plain, mixed })
+    }
+}
+
+/// Writes lots in an order: number, side, Wh, 10⁻⁵ currency per kWh.
+fn write(path: &Path, lots: &[Lot], order: impl Iterator<Item = usize>) -> anyhow::Result<()> {
+    let mut file = csv::Writer::from_path(path)?;
+    file.write_record(["lot", "side", "wh", "e5_per_kwh"])?;
+    for number in order {
+        let lot = &lots[number];
+        let side = if lot.side == Side::Buy { "buy" } else { "sell" };
+        let e5 = lot.limit.nano_per_wh() / units::Price::TICK.nano_per_wh();
+        let (wh, e5) = (lot.quantity.wh().to_string(), e5.to_string());
+        file.write_record([number.to_string().as_str(), side, &wh, &e5])?;
+    }
+    Ok(file.flush()?)
+}
