@@ -7,8 +7,10 @@
 //!   Shelly, Tasmota and DSMR-reader telegrams.
 //! - [`faces`] opens them to the outside: Modbus TCP ports and MQTT clients.
 //! - [`street`] moves world and faces through time.
+//! - [`backtest`] tells what a street would have paid under another rule.
 //! - [`bench`] measures what all of it costs.
 
+pub mod backtest;
 pub mod bench;
 pub mod day;
 pub mod demo;

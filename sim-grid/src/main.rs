@@ -17,6 +17,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Backtest(commands::backtest::BacktestArgs),
     Bench(commands::bench::BenchArgs),
     BenchPeers(commands::bench_peers::BenchPeersArgs),
     Demo(commands::demo::DemoArgs),
@@ -29,6 +30,7 @@ async fn main() -> ExitCode {
         .unwrap_or_else(|_| EnvFilter::new("warn,sim_grid=info,rumqttd=off"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let ended = match Cli::parse().command {
+        Command::Backtest(args) => commands::backtest::run(&args),
         Command::Bench(args) => commands::bench::run(args).await,
         Command::BenchPeers(args) => commands::bench_peers::run(&args),
         Command::Demo(args) => commands::demo::run(args).await,

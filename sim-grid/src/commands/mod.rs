@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+pub mod backtest;
 pub mod bench;
 pub mod bench_peers;
 pub mod demo;

@@ -192,4 +192,30 @@ pub enum Flaw {
     /// There is no tariff.
     #[error("there is no tariff; add the columns NAME_retail_e5 and NAME_feedin_e5")]
     NoTariff,
+    /// An order stands in a step that the scenario does not have.
+    #[error("t is {t}, which {master} does not have")]
+    UnknownTime {
+        /// The step.
+        t: i64,
+        /// The file that sets the steps.
+        master: &'static str,
+    },
+    /// A customer has two orders of one side in one step.
+    #[error("{customer} has two {side} orders at t {t}; a metering point has one order per side")]
+    OrderTwice {
+        /// The customer.
+        customer: String,
+        /// `buy` or `sell`.
+        side: &'static str,
+        /// The step.
+        t: i64,
+    },
+    /// The market would refuse an order.
+    #[error("the order of {customer}: {reason}")]
+    OrderRefused {
+        /// The customer.
+        customer: String,
+        /// The market's reason.
+        reason: String,
+    },
 }

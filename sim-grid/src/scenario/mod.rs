@@ -10,11 +10,13 @@
 //! | `load_q_kvar` | when there is any load |
 //! | `load_wh`, `gen_wh` | never; checked against the powers when there |
 //!
-//! Orders and expected results are not read. `tariffs.csv` sets the steps (see [`Timeline`]); every
+//! `orders_TARIFF.csv` is read on its own, by those who ask for it ([`Orders`]); expected results are
+//! not read. `tariffs.csv` sets the steps (see [`Timeline`]); every
 //! series must have the same. Powers finer than 0.1 W are rounded to it.
 
 mod error;
 mod moment;
+mod orders;
 mod people;
 mod series;
 mod tariff;
@@ -29,6 +31,7 @@ use units::{PointId, Slot};
 
 pub use error::{Flaw, ScenarioError};
 pub use moment::parse_slot;
+pub use orders::{Orders, Wish};
 pub use people::{BatteryRating, Customer, Device, DeviceKind};
 pub use series::{Series, wh_of_slot};
 pub use tariff::Tariff;
@@ -51,6 +54,8 @@ pub struct Profiles {
     pub pv: Option<Series>,
     /// PV behind a battery: before it when `runs_battery`, otherwise after it.
     pub pv_battery: Option<Series>,
+    /// PV and battery together as the pack publishes them, beside the raw PV of `pv_battery`.
+    pub published: Option<Series>,
     /// Whether `pv_battery` is the raw PV, so that the battery is the simulation's to run.
     pub runs_battery: bool,
 }
@@ -66,6 +71,14 @@ impl Profiles {
     #[must_use]
     pub fn generation(&self, row: usize) -> i64 {
         at(&self.pv, row) + at(&self.pv_battery, row)
+    }
+
+    /// Generation in a row as the pack publishes it, behind the battery that ran there, 0.1 W. The
+    /// raw PV where nothing else is published.
+    #[must_use]
+    pub fn published_generation(&self, row: usize) -> i64 {
+        let behind = if self.published.is_some() { &self.published } else { &self.pv_battery };
+        at(&self.pv, row) + at(behind, row)
     }
 }
 
@@ -256,6 +269,7 @@ impl Street<'_> {
             if raw.columns[customer].is_some() {
                 self.check_batteries(customer)?;
                 profiles[customer].runs_battery = true;
+                profiles[customer].published = after;
                 profiles[customer].pv_battery = Some(raw.claim(customer, self.customers, kind)?);
             } else {
                 published.columns[customer] = after;

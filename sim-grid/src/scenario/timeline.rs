@@ -5,13 +5,15 @@
 //! four blocks), so a jump must lead from the last quarter-hour of a day to the first of a later
 //! day; every other jump is a gap and refused.
 
+use std::ops::Range;
+
 use feeder::Row;
 use units::Slot;
 
 use super::error::{Flaw, ScenarioError};
 
 /// The slot of t = 0.
-const EPOCH: Slot = Slot::new(1_612_896);
+pub(super) const EPOCH: Slot = Slot::new(1_612_896);
 /// Steps further away than this (about 100 years) are typing errors.
 const FARTHEST: i64 = 100 * 366 * Slot::PER_DAY;
 
@@ -99,6 +101,26 @@ impl Timeline {
         let after = self.blocks.partition_point(|block| block.first_row <= row);
         let block = self.blocks[..after].last().filter(|_| row < self.rows)?;
         Some(block.first.offset(i64::try_from(row - block.first_row).ok()?))
+    }
+
+    /// One run of consecutive slots, for a street that is made rather than read.
+    #[must_use]
+    pub fn consecutive(first: Slot, slots: usize) -> Self {
+        Self { blocks: vec![Block { first, first_row: 0, slots }], rows: slots }
+    }
+
+    /// The rows of all slots from `from` up to, but not including, `to`.
+    #[must_use]
+    pub fn rows_between(&self, from: Slot, to: Slot) -> Range<usize> {
+        let before = |slot: Slot| -> usize {
+            let of = |block: &Block| {
+                let inside = slot.number().saturating_sub(block.first.number());
+                usize::try_from(inside).unwrap_or(0).min(block.slots)
+            };
+            self.blocks.iter().map(of).sum()
+        };
+        let first = before(from);
+        first..before(to).max(first)
     }
 
     /// Adds the next row.

@@ -1,0 +1,90 @@
+//! Why a back-test does not run.
+
+use units::Slot;
+
+use crate::scenario::ScenarioError;
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum BacktestError {
+    /// The folder or its orders are refused.
+    #[error(transparent)]
+    Scenario(#[from] ScenarioError),
+    /// The scenario has no such tariff.
+    #[error("the scenario has no tariff {name:?}; choose from {known}")]
+    UnknownTariff {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// The end is not after the beginning.
+    #[error("--to {to} is not after --from {from}; --to is the first slot that is left out")]
+    Backwards {
+        /// First slot.
+        from: Slot,
+        /// First slot left out.
+        to: Slot,
+    },
+    /// Nothing of the scenario lies in the span.
+    #[error("no slot from {from} to {to} is in the scenario, which covers {covered}")]
+    NothingThere {
+        /// First slot.
+        from: Slot,
+        /// First slot left out.
+        to: Slot,
+        /// The blocks of the scenario.
+        covered: String,
+    },
+    /// Orders were asked for and there is no file.
+    #[error("the scenario has no orders_{tariff}.csv; leave --orders out to let the agents' policies order")]
+    NoOrders {
+        /// The tariff.
+        tariff: String,
+    },
+    /// No rule was asked for.
+    #[error("there is no rule to test; choose at least one")]
+    NoRule,
+    /// The tariff's prices are out of the market's range.
+    #[error("slot {slot}: {source}")]
+    Terms {
+        /// The slot.
+        slot: Slot,
+        /// The market's reason.
+        source: market::TermsFault,
+    },
+    /// The market would not take an order.
+    #[error("slot {slot}: the order of {customer} is refused: {source}")]
+    Refused {
+        /// The slot.
+        slot: Slot,
+        /// Whose order.
+        customer: String,
+        /// The market's reason.
+        source: market::Refusal,
+    },
+    /// A clearing does not prove itself: a bug in the market.
+    #[error("slot {slot}: the clearing is wrong: {source}")]
+    Clearing {
+        /// The slot.
+        slot: Slot,
+        /// What does not hold.
+        source: market::Violation,
+    },
+    /// A slot cannot be settled.
+    #[error("slot {slot}: {source}")]
+    Settlement {
+        /// The slot.
+        slot: Slot,
+        /// The market's reason.
+        source: market::SettlementFault,
+    },
+    /// The network cannot carry the powers of a slot.
+    #[error("slot {slot}: {source}")]
+    PowerFlow {
+        /// The slot.
+        slot: Slot,
+        /// What the power flow said.
+        source: feeder::PowerFlowError,
+    },
+}

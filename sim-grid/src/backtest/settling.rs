@@ -1,0 +1,182 @@
+//! One slot settled by one rule, with the market's own code.
+
+use market::{
+    Book, Clearing, Limits, Metered, Order, Settlement, Side, clear, settle,
+};
+use units::{Energy, Money, PointId, Price};
+
+use super::error::BacktestError;
+use super::metering::Quarter;
+use super::rule::Rule;
+use crate::scenario::Wish;
+
+/// What a rule made of a slot; all lists by customer of the scenario.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Settled {
+    /// To be paid; negative when it is income.
+    pub amounts: Vec<Money>,
+    /// Import from neighbours, Wh.
+    pub bought: Vec<Energy>,
+    /// Export to neighbours, Wh.
+    pub sold: Vec<Energy>,
+    /// Whether a branch of the feeder bound the trade.
+    pub congested: bool,
+    /// What buyers paid for the local energy, nano-currency.
+    pub paid_nano: i128,
+    /// What sellers got for it, nano-currency.
+    pub earned_nano: i128,
+}
+
+impl Settled {
+    pub fn new(customers: usize) -> Self {
+        Self {
+            amounts: vec![Money::ZERO; customers],
+            bought: vec![Energy::ZERO; customers],
+            sold: vec![Energy::ZERO; customers],
+            ..Self::default()
+        }
+    }
+
+    /// Values the local energy at one price.
+    fn value(&mut self, price: Price) {
+        let of = |energies: &[Energy]| -> i128 {
+            let wh: i128 = energies.iter().map(|energy| i128::from(energy.wh())).sum();
+            wh * i128::from(price.nano_per_wh())
+        };
+        (self.paid_nano, self.earned_nano) = (of(&self.bought), of(&self.sold));
+    }
+}
+
+/// Positions of the customers in the order of their names, which is the market's order.
+pub(super) fn by_point(metered: &[Metered]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..metered.len()).collect();
+    order.sort_by(|&a, &b| metered[a].point.cmp(&metered[b].point));
+    order
+}
+
+fn flow_of(metered: &Metered) -> (Energy, Energy) {
+    let flow = metered.flow.expect("the back-test reads every meter");
+    (flow.import, flow.export)
+}
+
+/// Settles every slot of a run by one rule.
+pub(super) struct Settler {
+    pub rule: Rule,
+    by_point: Vec<usize>,
+    pub settled: Settled,
+}
+
+impl Settler {
+    pub fn new(rule: Rule, metered: &[Metered]) -> Self {
+        Self { rule, by_point: by_point(metered), settled: Settled::new(metered.len()) }
+    }
+
+    /// Settles a slot into [`Self::settled`]. `clearing` is the auction's, for the rules that have
+    /// one.
+    pub fn settle(
+        &mut self,
+        quarter: &Quarter<'_>,
+        clearing: Option<&Clearing>,
+    ) -> Result<(), BacktestError> {
+        let settled = &mut self.settled;
+        (settled.congested, settled.paid_nano, settled.earned_nano) = (false, 0, 0);
+        match (self.rule, clearing) {
+            (Rule::Auction, Some(clearing)) => {
+                let fault = |source| BacktestError::Settlement { slot: quarter.slot, source };
+                let settlement =
+                    settle(clearing, quarter.terms, quarter.metered, &[]).map_err(fault)?;
+                self.take(&settlement);
+                self.settled.value(settlement.basis.local_price());
+            }
+            (Rule::AuctionStrict, Some(clearing)) => {
+                self.strict(quarter, clearing);
+                self.settled.value(clearing.price.unwrap_or_default());
+            }
+            _ => alone(quarter, &mut self.settled),
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, settlement: &Settlement) {
+        for (bill, &i) in settlement.bills.iter().zip(&self.by_point) {
+            let (import, export) = (&bill.charges.import, &bill.charges.export);
+            self.settled.amounts[i] = bill.charges.amount;
+            // Bought beyond what was used went on to a neighbour or to the supplier.
+            self.settled.bought[i] = near(import.scheduled, import.deviation, import.local);
+            self.settled.sold[i] = near(export.scheduled, -export.deviation, export.local);
+        }
+    }
+
+    /// The auction's fills at its price, everything else at the supplier's.
+    fn strict(&mut self, quarter: &Quarter<'_>, clearing: &Clearing) {
+        alone(quarter, &mut self.settled);
+        let Some(price) = clearing.price else { return };
+        let terms = quarter.terms;
+        let mut fills = clearing.fills.iter().peekable();
+        for &i in &self.by_point {
+            let point = &quarter.metered[i].point;
+            let (import, export) = flow_of(&quarter.metered[i]);
+            while let Some(fill) = fills.next_if(|fill| fill.point == *point) {
+                let amount = &mut self.settled.amounts[i];
+                match fill.side {
+                    Side::Buy => {
+                        let over = (fill.energy - import).max(Energy::ZERO);
+                        let used = fill.energy - over;
+                        *amount += fill.energy * price
+                            - used * terms.retail()
+                            - over * terms.feed_in();
+                        self.settled.bought[i] = used;
+                    }
+                    Side::Sell => {
+                        let lacking = (fill.energy - export).max(Energy::ZERO);
+                        let given = fill.energy - lacking;
+                        *amount += given * terms.feed_in() + lacking * terms.retail()
+                            - fill.energy * price;
+                        self.settled.sold[i] = given;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// How much of a leg's metered energy a neighbour was on the other side of: the schedule as far as
+/// it was used, and the matched part of what was used beyond it.
+fn near(scheduled: Energy, beyond: Energy, local: Energy) -> Energy {
+    if beyond.is_positive() { scheduled + local } else { scheduled + beyond }
+}
+
+/// Everybody with the supplier.
+pub(super) fn alone(quarter: &Quarter<'_>, settled: &mut Settled) {
+    for (i, metered) in quarter.metered.iter().enumerate() {
+        let (import, export) = flow_of(metered);
+        settled.amounts[i] = import * quarter.terms.retail() - export * quarter.terms.feed_in();
+        settled.bought[i] = Energy::ZERO;
+        settled.sold[i] = Energy::ZERO;
+    }
+}
+
+/// The auction of a slot: every order goes through the book, and the answer proves itself.
+pub(super) fn auction(
+    quarter: &Quarter<'_>,
+    wishes: &[Wish],
+) -> Result<Clearing, BacktestError> {
+    let slot = quarter.slot;
+    let mut book = Book::open(slot, quarter.terms, Limits::default());
+    // Where retail is not above feed-in nothing pays inside, and the book takes nothing.
+    let wishes = if quarter.terms.leave_room() { wishes } else { &[] };
+    for wish in wishes {
+        let Metered { point, rank, .. } = &quarter.metered[wish.customer];
+        let Wish { side, quantity, limit, .. } = *wish;
+        let order = Order { point: point.clone(), side, quantity, limit, rank: *rank };
+        let refused = |source| refused(quarter, point, source);
+        book.place(order).map_err(refused)?;
+    }
+    let clearing = clear(&book, None);
+    clearing.certify(&book).map_err(|source| BacktestError::Clearing { slot, source })?;
+    Ok(clearing)
+}
+
+fn refused(quarter: &Quarter<'_>, point: &PointId, source: market::Refusal) -> BacktestError {
+    BacktestError::Refused { slot: quarter.slot, customer: point.to_string(), source }
+}

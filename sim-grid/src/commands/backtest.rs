@@ -1,0 +1,118 @@
+//! `sim-grid backtest`: is it worth it for our street?
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+use sim_grid::backtest::{Backtest, Options, OrderSource, Report, Rule, table};
+use sim_grid::scenario::{Scenario, parse_slot};
+use units::Slot;
+
+/// Tell what a street would have paid under other rules: same meters, same market, no waiting.
+#[derive(Args)]
+pub struct BacktestArgs {
+    /// Folder of the scenario.
+    #[arg(default_value = super::SHIPPED)]
+    folder: PathBuf,
+    /// Rules to test, separated by commas; all if left out.
+    #[arg(long = "rule", value_delimiter = ',')]
+    rules: Vec<Rule>,
+    /// Tariff of the scenario; the first one if left out.
+    #[arg(long)]
+    tariff: Option<String>,
+    /// Where orders come from: `file` (orders_TARIFF.csv), `policy`, or `auto`, which takes the
+    /// file on the days that it covers.
+    #[arg(long, default_value = "auto")]
+    orders: OrderSource,
+    /// First quarter-hour, UTC, for example 2016-07-18; the scenario's first if left out.
+    #[arg(long, value_parser = parse_slot)]
+    from: Option<Slot>,
+    /// First quarter-hour that is left out; the scenario's end if left out.
+    #[arg(long, value_parser = parse_slot)]
+    to: Option<Slot>,
+    /// Seed of the households' policies and of last watt-hours.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Write the figures as JSON into this file; `-` prints them instead of the table.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// Runs and reports.
+pub fn run(args: &BacktestArgs) -> anyhow::Result<()> {
+    let scenario = Scenario::load(&args.folder).context("the scenario is refused")?;
+    let options = Options {
+        tariff: args.tariff.clone(),
+        rules: if args.rules.is_empty() { Rule::ALL.to_vec() } else { args.rules.clone() },
+        orders: args.orders,
+        from: args.from,
+        to: args.to,
+        seed: args.seed,
+    };
+    let backtest = Backtest::new(&scenario, Some(&args.folder), options)?;
+    let report = follow(backtest)?;
+    let to_stdout = args.json.as_deref() == Some(Path::new("-"));
+    if to_stdout {
+        println!("{}", json(&report)?);
+    } else {
+        print!("{}", table(&report));
+    }
+    if let Some(file) = args.json.as_deref().filter(|_| !to_stdout) {
+        write(file, &json(&report)?)?;
+    }
+    Ok(())
+}
+
+fn json(report: &Report) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(report)?)
+}
+
+fn write(file: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(file, text).with_context(|| format!("{} cannot be written", file.display()))
+}
+
+/// Runs to the end, with a bar where somebody looks.
+fn follow(mut backtest: Backtest<'_>) -> anyhow::Result<Report> {
+    let mut bar = Bar::new(backtest.len());
+    while backtest.step()? {
+        bar.show(backtest.done());
+    }
+    bar.clear();
+    Ok(backtest.finish())
+}
+
+/// A progress bar on the terminal; silent elsewhere.
+struct Bar {
+    slots: usize,
+    shown: Option<usize>,
+}
+
+/// Characters of a full bar.
+const WIDTH: usize = 40;
+
+impl Bar {
+    fn new(slots: usize) -> Self {
+        let shown = std::io::stderr().is_terminal().then_some(usize::MAX);
+        Self { slots, shown }
+    }
+
+    fn show(&mut self, done: usize) {
+        let per_mille = done * 1_000 / self.slots.max(1);
+        if self.shown.is_none_or(|shown| shown == per_mille) {
+            return;
+        }
+        self.shown = Some(per_mille);
+        let full = per_mille * WIDTH / 1_000;
+        let bar = "█".repeat(full) + &"░".repeat(WIDTH - full);
+        eprint!("\r{bar} {:>3} %  {done} of {} slots", per_mille / 10, self.slots);
+        // A bar that cannot be drawn is no reason to stop.
+        let _ = std::io::stderr().flush();
+    }
+
+    fn clear(&self) {
+        if self.shown.is_some() {
+            eprint!("\r\x1b[2K");
+        }
+    }
+}
