@@ -83,10 +83,10 @@ impl Bidders {
         }
         let mut chance = Chance::new(seed, "bidding");
         let mut draw = |low, high| i64::try_from(chance.between(low, high)).expect("a percentage");
-        let tempers = scenario.customers.iter().map(|_| Temper {
-            buys_up_to: draw(55, 95),
-            sells_from: draw(5, 45),
-        });
+        let tempers = scenario
+            .customers
+            .iter()
+            .map(|_| Temper { buys_up_to: draw(55, 95), sells_from: draw(5, 45) });
         let temper = tempers.collect();
         let wishes = Vec::new();
         Ok(Self { source, file, temper, wishes, from_file: 0, from_policy: 0 })

@@ -37,7 +37,9 @@ pub enum BacktestError {
         covered: String,
     },
     /// Orders were asked for and there is no file.
-    #[error("the scenario has no orders_{tariff}.csv; leave --orders out to let the agents' policies order")]
+    #[error(
+        "the scenario has no orders_{tariff}.csv; leave --orders out to let the agents' policies order"
+    )]
     NoOrders {
         /// The tariff.
         tariff: String,
@@ -78,6 +80,14 @@ pub enum BacktestError {
         slot: Slot,
         /// The market's reason.
         source: market::SettlementFault,
+    },
+    /// A slot, or the whole time, cannot be shared.
+    #[error("{when}: {source}")]
+    Sharing {
+        /// The slot, or the span.
+        when: String,
+        /// The market's reason.
+        source: market::sharing::SharingFault,
     },
     /// The network cannot carry the powers of a slot.
     #[error("slot {slot}: {source}")]

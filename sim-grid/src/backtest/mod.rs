@@ -177,8 +177,17 @@ impl<'s> Backtest<'s> {
     }
 
     /// What was found in the slots that are done.
-    #[must_use]
-    pub fn finish(self) -> Report {
+    ///
+    /// # Errors
+    /// [`BacktestError::Sharing`] when the bills of the whole time leave the range of money.
+    pub fn finish(mut self) -> Result<Report, BacktestError> {
+        for (settler, tally) in &mut self.settlers {
+            let when = || "the whole time".to_owned();
+            let fault = |source| BacktestError::Sharing { when: when(), source };
+            if let Some(amounts) = settler.close().map_err(fault)? {
+                tally.amounts = amounts.iter().map(|amount| i128::from(amount.nano())).collect();
+            }
+        }
         let street = self.street.figures();
         let alone = &self.alone_tally.amounts;
         let customers = customers(self.scenario, &self.street, alone);
@@ -211,7 +220,7 @@ impl<'s> Backtest<'s> {
             before: self.feeder.figures(&self.scenario.network),
             after: None,
         };
-        Report {
+        Ok(Report {
             format: FORMAT,
             run,
             rules: rules.collect(),
@@ -220,14 +229,13 @@ impl<'s> Backtest<'s> {
             days: self.street.days(),
             months: self.street.months(),
             street,
-        }
+        })
     }
 }
 
 fn tariff<'s>(scenario: &'s Scenario, name: Option<&str>) -> Result<&'s Tariff, BacktestError> {
     scenario.tariff(name).ok_or_else(|| {
-        let known: Vec<&str> =
-            scenario.tariffs.iter().map(|tariff| tariff.name.as_str()).collect();
+        let known: Vec<&str> = scenario.tariffs.iter().map(|tariff| tariff.name.as_str()).collect();
         let name = name.unwrap_or_default().to_owned();
         BacktestError::UnknownTariff { name, known: known.join(", ") }
     })

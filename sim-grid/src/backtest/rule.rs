@@ -20,11 +20,15 @@ pub enum Rule {
     BillSharing,
     /// The street's bill of the whole time shared by energy.
     BillSharingPeriod,
+    /// Shared energy allocated in proportion to use, at the middle of retail and feed-in.
+    ProRata,
+    /// Shared energy allocated by equal fixed parts, at the middle of retail and feed-in.
+    StaticKeys,
 }
 
 impl Rule {
     /// All rules, in the order in which reports list them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::None,
         Self::Auction,
         Self::AuctionStrict,
@@ -32,6 +36,8 @@ impl Rule {
         Self::Sdr,
         Self::BillSharing,
         Self::BillSharingPeriod,
+        Self::ProRata,
+        Self::StaticKeys,
     ];
 
     /// As it is typed and as reports name it.
@@ -45,6 +51,8 @@ impl Rule {
             Self::Sdr => "sdr",
             Self::BillSharing => "bill_sharing",
             Self::BillSharingPeriod => "bill_sharing_period",
+            Self::ProRata => "pro_rata",
+            Self::StaticKeys => "static_keys",
         }
     }
 
@@ -59,6 +67,8 @@ impl Rule {
             Self::Sdr => "Supply-demand ratio",
             Self::BillSharing => "Bill sharing",
             Self::BillSharingPeriod => "Bill sharing, whole time",
+            Self::ProRata => "Dynamic key, pro rata",
+            Self::StaticKeys => "Static key, equal parts",
         }
     }
 
@@ -83,6 +93,13 @@ impl Rule {
             }
             Self::BillSharingPeriod => {
                 "The street's bill of the whole time is split by use; energy inside is free."
+            }
+            Self::ProRata => {
+                "The grid operator allocates shared energy by use; it costs the middle price."
+            }
+            Self::StaticKeys => {
+                "The grid operator allocates the same part of all surplus to everybody; what a \
+                 member cannot use of its part goes to the supplier. It costs the middle price."
             }
         }
     }

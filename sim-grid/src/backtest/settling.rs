@@ -1,9 +1,10 @@
 //! One slot settled by one rule, with the market's own code.
 
-use market::{
-    Book, Clearing, Limits, Metered, Order, Settlement, Side, clear, settle,
-};
-use units::{Energy, Money, PointId, Price};
+use std::collections::BTreeMap;
+
+use market::sharing::{self, Inside, Key, Keys, Per, Period, Rounds, Shares, SharingFault};
+use market::{Book, Clearing, Limits, Metered, Order, Settlement, Side, clear, settle};
+use units::{Energy, Money, PointId, Price, split};
 
 use super::error::BacktestError;
 use super::metering::Quarter;
@@ -59,16 +60,42 @@ fn flow_of(metered: &Metered) -> (Energy, Energy) {
     (flow.import, flow.export)
 }
 
+/// How a rule comes to its bills.
+enum Way {
+    Alone,
+    Auction,
+    AuctionStrict,
+    /// From the meters of a slot.
+    Shared(sharing::Rule, Option<Key>),
+    /// From the meters of all slots.
+    Period(Box<Period>),
+}
+
 /// Settles every slot of a run by one rule.
 pub(super) struct Settler {
     pub rule: Rule,
+    way: Way,
     by_point: Vec<usize>,
     pub settled: Settled,
 }
 
 impl Settler {
     pub fn new(rule: Rule, metered: &[Metered]) -> Self {
-        Self { rule, by_point: by_point(metered), settled: Settled::new(metered.len()) }
+        let allocated = sharing::Rule::Allocated { price: Inside::Middle };
+        let way = match rule {
+            Rule::None => Way::Alone,
+            Rule::Auction => Way::Auction,
+            Rule::AuctionStrict => Way::AuctionStrict,
+            Rule::Mmr => Way::Shared(sharing::Rule::MidMarket, None),
+            Rule::Sdr => Way::Shared(sharing::Rule::SupplyDemand, None),
+            Rule::BillSharing => {
+                Way::Shared(sharing::Rule::BillSharing { per: Per::Interval }, None)
+            }
+            Rule::BillSharingPeriod => Way::Period(Box::default()),
+            Rule::ProRata => Way::Shared(allocated, Some(Key::ProRata)),
+            Rule::StaticKeys => Way::Shared(allocated, Some(equal_keys(metered))),
+        };
+        Self { rule, way, by_point: by_point(metered), settled: Settled::new(metered.len()) }
     }
 
     /// Settles a slot into [`Self::settled`]. `clearing` is the auction's, for the rules that have
@@ -80,21 +107,91 @@ impl Settler {
     ) -> Result<(), BacktestError> {
         let settled = &mut self.settled;
         (settled.congested, settled.paid_nano, settled.earned_nano) = (false, 0, 0);
-        match (self.rule, clearing) {
-            (Rule::Auction, Some(clearing)) => {
-                let fault = |source| BacktestError::Settlement { slot: quarter.slot, source };
-                let settlement =
-                    settle(clearing, quarter.terms, quarter.metered, &[]).map_err(fault)?;
+        let sharing_fault =
+            |source| BacktestError::Sharing { when: format!("slot {}", quarter.slot), source };
+        let (slot, terms, metered) = (quarter.slot, quarter.terms, quarter.metered);
+        match (&mut self.way, clearing) {
+            (Way::Auction, Some(clearing)) => {
+                let fault = |source| BacktestError::Settlement { slot, source };
+                let settlement = settle(clearing, terms, metered, &[]).map_err(fault)?;
                 self.take(&settlement);
                 self.settled.value(settlement.basis.local_price());
             }
-            (Rule::AuctionStrict, Some(clearing)) => {
+            (Way::AuctionStrict, Some(clearing)) => {
                 self.strict(quarter, clearing);
                 self.settled.value(clearing.price.unwrap_or_default());
             }
-            _ => alone(quarter, &mut self.settled),
+            (Way::Shared(rule, key), _) => {
+                let rule = *rule;
+                let allocation = key.as_ref().map(|key| sharing::allocate(key, slot, metered, &[]));
+                let allocation = allocation.transpose().map_err(sharing_fault)?;
+                let shares = sharing::share(rule, slot, terms, metered, allocation.as_ref());
+                let shares = shares.map_err(sharing_fault)?;
+                match &allocation {
+                    Some(allocation) => self.take_allocated(allocation),
+                    None => self.take_pooled(quarter),
+                }
+                self.take_shares(quarter, &shares);
+            }
+            (Way::Period(period), _) => {
+                period.add(slot, terms, metered).map_err(sharing_fault)?;
+                self.settled.amounts.fill(Money::ZERO);
+                self.take_pooled(quarter);
+            }
+            (Way::Alone | Way::Auction | Way::AuctionStrict, _) => {
+                alone(quarter, &mut self.settled);
+            }
         }
         Ok(())
+    }
+
+    /// The bills that are only known at the end, by customer.
+    pub fn close(&self) -> Result<Option<Vec<Money>>, SharingFault> {
+        let Way::Period(period) = &self.way else { return Ok(None) };
+        let mut amounts = vec![Money::ZERO; self.by_point.len()];
+        let bills = period.bills(|_| [0; 32])?;
+        for (bill, &i) in bills.iter().zip(&self.by_point) {
+            amounts[i] = bill.amount;
+        }
+        Ok(Some(amounts))
+    }
+
+    /// Everybody's part of what stayed inside, in proportion to energy.
+    fn take_pooled(&mut self, quarter: &Quarter<'_>) {
+        let flows = quarter.metered.iter().map(flow_of);
+        let (imports, exports): (Vec<i64>, Vec<i64>) =
+            flows.map(|(import, export)| (import.wh(), export.wh())).unzip();
+        let pooled = if quarter.terms.leave_room() {
+            imports.iter().sum::<i64>().min(exports.iter().sum())
+        } else {
+            0
+        };
+        let rank = |i: usize| quarter.metered[i].rank;
+        for (list, weights) in
+            [(&mut self.settled.bought, imports), (&mut self.settled.sold, exports)]
+        {
+            for (energy, wh) in list.iter_mut().zip(split(pooled, &weights, rank)) {
+                *energy = Energy::from_wh(wh);
+            }
+        }
+    }
+
+    fn take_allocated(&mut self, allocation: &sharing::Allocation) {
+        for (line, &i) in allocation.lines.iter().zip(&self.by_point) {
+            (self.settled.bought[i], self.settled.sold[i]) = (line.taken, line.given);
+        }
+    }
+
+    /// Amounts, and what of them was for local energy: everything but the supplier's part.
+    fn take_shares(&mut self, quarter: &Quarter<'_>, shares: &Shares) {
+        for (share, &i) in shares.shares.iter().zip(&self.by_point) {
+            let (bought, sold) = (self.settled.bought[i], self.settled.sold[i]);
+            let supplied = (share.import - bought) * quarter.terms.retail();
+            let taken = (share.export - sold) * quarter.terms.feed_in();
+            self.settled.amounts[i] = share.amount();
+            self.settled.paid_nano += i128::from((share.pays - supplied).nano());
+            self.settled.earned_nano += i128::from((share.gets - taken).nano());
+        }
     }
 
     fn take(&mut self, settlement: &Settlement) {
@@ -122,9 +219,8 @@ impl Settler {
                     Side::Buy => {
                         let over = (fill.energy - import).max(Energy::ZERO);
                         let used = fill.energy - over;
-                        *amount += fill.energy * price
-                            - used * terms.retail()
-                            - over * terms.feed_in();
+                        *amount +=
+                            fill.energy * price - used * terms.retail() - over * terms.feed_in();
                         self.settled.bought[i] = used;
                     }
                     Side::Sell => {
@@ -157,10 +253,7 @@ pub(super) fn alone(quarter: &Quarter<'_>, settled: &mut Settled) {
 }
 
 /// The auction of a slot: every order goes through the book, and the answer proves itself.
-pub(super) fn auction(
-    quarter: &Quarter<'_>,
-    wishes: &[Wish],
-) -> Result<Clearing, BacktestError> {
+pub(super) fn auction(quarter: &Quarter<'_>, wishes: &[Wish]) -> Result<Clearing, BacktestError> {
     let slot = quarter.slot;
     let mut book = Book::open(slot, quarter.terms, Limits::default());
     // Where retail is not above feed-in nothing pays inside, and the book takes nothing.
@@ -179,4 +272,17 @@ pub(super) fn auction(
 
 fn refused(quarter: &Quarter<'_>, point: &PointId, source: market::Refusal) -> BacktestError {
     BacktestError::Refused { slot: quarter.slot, customer: point.to_string(), source }
+}
+
+/// Equal parts for everybody, a million in all.
+fn equal_keys(metered: &[Metered]) -> Key {
+    let weights = vec![1; metered.len()];
+    let parts = split(i64::from(sharing::KEYS_TOTAL), &weights, |i| i);
+    let keys: BTreeMap<PointId, u32> = metered
+        .iter()
+        .zip(parts)
+        .map(|(metered, part)| (metered.point.clone(), u32::try_from(part).expect("a part")))
+        .collect();
+    let keys = Keys::new(keys).expect("the parts are everything");
+    Key::Static { keys, rounds: Rounds::default() }
 }

@@ -79,7 +79,7 @@ fn follow(mut backtest: Backtest<'_>) -> anyhow::Result<Report> {
         bar.show(backtest.done());
     }
     bar.clear();
-    Ok(backtest.finish())
+    Ok(backtest.finish()?)
 }
 
 /// A progress bar on the terminal; silent elsewhere.

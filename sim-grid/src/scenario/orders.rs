@@ -154,7 +154,10 @@ fn read_wish(
     };
     let quantity = Energy::from_wh(row.integer(columns.quantity)?);
     if !(quantity.is_positive() && quantity <= market::MAX_QUANTITY) {
-        return Err(refused(format!("{quantity} is not between 1 Wh and {}", market::MAX_QUANTITY)));
+        return Err(refused(format!(
+            "{quantity} is not between 1 Wh and {}",
+            market::MAX_QUANTITY
+        )));
     }
     let (retail, feed_in) = (tariff.retail_e5[at], tariff.feed_in_e5[at]);
     let limit_e5 = row.integer(columns.limit)?;

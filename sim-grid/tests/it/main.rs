@@ -1,5 +1,6 @@
 //! The simulated street from outside.
 
+mod backtest;
 mod devices;
 mod judge;
 mod modbus;
