@@ -99,11 +99,16 @@ fn four_weeks_cost_what_the_reference_says_by_every_rule_and_tariff() {
         let keyed = rule(&report, Rule::ProRata);
         assert_eq!(keyed.bill_nano > total, report.street.inverted_slots > 500, "{tariff}");
         assert_eq!(keyed.local_wh, report.street.shareable_wh);
-        for figures in &report.rules {
-            let harmless = ["none", "auction", "auction_strict", "mmr", "sdr", "bill_sharing"];
-            if harmless.contains(&figures.rule.as_str()) {
-                assert_eq!(figures.worse_off, [""; 0], "{tariff} {}", figures.rule);
-            }
+        // With a price between the supplier's two nobody loses. Shared bills make energy inside free:
+        // those who give it lose.
+        for kind in [Rule::None, Rule::Auction, Rule::AuctionStrict, Rule::Mmr, Rule::Sdr] {
+            assert_eq!(rule(&report, kind).worse_off, [""; 0], "{tariff} {kind}");
+        }
+        let losers = &rule(&report, Rule::BillSharing).worse_off;
+        assert_eq!(losers.len(), 10, "{tariff}: {losers:?}");
+        for loser in losers {
+            let facts = report.customers.iter().find(|facts| facts.customer == *loser);
+            assert!(facts.expect("a customer").generation_wh > 0, "{tariff} {loser}");
         }
         for figures in &report.rules {
             conserves(&report, figures);
