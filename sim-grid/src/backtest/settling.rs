@@ -261,7 +261,7 @@ pub(super) fn auction(quarter: &Quarter<'_>, wishes: &[Wish]) -> Result<Clearing
     for wish in wishes {
         let Metered { point, rank, .. } = &quarter.metered[wish.customer];
         let Wish { side, quantity, limit, .. } = *wish;
-        let order = Order { point: point.clone(), side, quantity, limit, rank: *rank };
+        let order = Order::plain(point.clone(), side, quantity, limit, *rank);
         let refused = |source| refused(quarter, point, source);
         book.place(order).map_err(refused)?;
     }
