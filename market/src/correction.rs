@@ -6,6 +6,12 @@
 //! so that the ledger stands exactly as if the slot had been settled with the right meters at once
 //! — for the household that was silent and for the neighbours whose deviations it had moved. The
 //! same meters give the same settlement, and no transfer.
+//!
+//! Where a late reading is known for a slot itself, a correction replaces the [`Late`] line: the
+//! energy is settled in its slot, at the prices its auction gave it. A `Late` line remains right
+//! for what registers advanced over a gap of several slots, of which only the sum is known.
+
+use std::collections::BTreeSet;
 
 use units::Slot;
 
@@ -78,7 +84,7 @@ impl Revision {
     /// Settles the slot again with its meters as they are known now.
     ///
     /// `clearing` is the slot's auction as it was; `metered` lists the same points as before;
-    /// `late` are the late lines that stay with the slot. `None` when nothing changes: the same
+    /// `late` are the late lines that stay with the slot ([`Settlement::late`]). `None` when nothing changes: the same
     /// meters post nothing and make no version.
     ///
     /// # Errors
@@ -101,10 +107,6 @@ impl Revision {
 
 /// What moves between two versions of a slot: at most one transfer per account, through the pool.
 ///
-/// After the old version's transfers and these, every account stands where the new version's
-/// transfers alone would have brought it. Both are proven, the pool is zero, and versions that pay
-/// the same give no transfer.
-///
 /// # Errors
 /// [`CorrectionFault`] when the versions are not of the same auction, not in sequence, or either
 /// cannot be posted.
@@ -117,9 +119,27 @@ pub fn differences(old: &Revision, new: &Revision) -> Result<Vec<Transfer>, Corr
     if let Some(what) = other_basis(&old.settlement, &new.settlement) {
         return Err(CorrectionFault::OtherBasis { slot, version, what });
     }
-    let before = Balances::of(&post(&old.settlement)?)?;
-    let after = Balances::of(&post(&new.settlement)?)?;
-    let accounts: std::collections::BTreeSet<&Account> = before
+    Ok(reposted(slot, version, &post(&old.settlement)?, &post(&new.settlement)?)?)
+}
+
+/// The transfers that turn what was posted for a slot into what should have been posted: at most
+/// one per account, through the pool.
+///
+/// After `before` and these, every account stands where `after` alone would have brought it; that
+/// is proven, and the pool is empty if it was empty in both. Transfers of the same effect give
+/// none. For settlements there is [`differences`]; this one serves the transfers of sharing rules
+/// and overlays.
+///
+/// # Errors
+/// [`LedgerFault`] when a transfer is not sound or a balance leaves its range.
+pub fn reposted(
+    slot: Slot,
+    version: u32,
+    before: &[Transfer],
+    after: &[Transfer],
+) -> Result<Vec<Transfer>, LedgerFault> {
+    let (before, after) = (Balances::of(before)?, Balances::of(after)?);
+    let accounts: BTreeSet<&Account> = before
         .iter()
         .chain(after.iter())
         .map(|(account, _)| account)
@@ -133,7 +153,7 @@ pub fn differences(old: &Revision, new: &Revision) -> Result<Vec<Transfer>, Corr
         let moved = moved.ok_or_else(fault)?;
         transfers.extend(Transfer::of(slot, &Account::Pool, account, moved, reason));
     }
-    prove(&before, &after, &transfers)?;
+    prove(before, &after, &transfers)?;
     Ok(transfers)
 }
 
@@ -159,21 +179,29 @@ fn other_basis(old: &Settlement, new: &Settlement) -> Option<&'static str> {
 
 /// Old balances plus differences are the new balances, account by account.
 fn prove(
-    before: &Balances,
+    mut balances: Balances,
     after: &Balances,
     transfers: &[Transfer],
-) -> Result<(), CorrectionFault> {
-    let mut balances = before.clone();
+) -> Result<(), LedgerFault> {
     for transfer in transfers {
         balances.apply(transfer)?;
     }
-    let accounts = balances.iter().chain(after.iter()).map(|(account, _)| account);
-    for account in accounts {
+    for (account, _) in balances.iter().chain(after.iter()) {
         let (balance, expected) = (balances.of_account(account), after.of_account(account));
         if balance != expected {
             let account = account.clone();
-            return Err(LedgerFault::WrongBalance { account, balance, expected }.into());
+            return Err(LedgerFault::WrongBalance { account, balance, expected });
         }
     }
     Ok(())
+}
+
+impl Settlement {
+    /// The late lines of all bills, by point: what a corrected version keeps, unless a line's
+    /// energy has found its own slot.
+    #[must_use]
+    pub fn late(&self) -> Vec<Late> {
+        let lines = self.bills.iter().flat_map(|bill| &bill.charges.late);
+        lines.map(|line| line.late.clone()).collect()
+    }
 }

@@ -70,7 +70,7 @@ pub use bill::{Basis, BillFault, Charges, Late, LateCharge, Leg, Own, charge};
 pub use book::{Book, Limits, Refusal};
 pub use certificate::Violation;
 pub use clearing::{Clearing, Fallback, Fill, Method, clear};
-pub use correction::{Correction, CorrectionFault, Revision, differences};
+pub use correction::{Correction, CorrectionFault, Revision, differences, reposted};
 pub use curve::{CurveStep, Curves, curves};
 pub use grid::{
     Branch, Grid, GridFault, GridRules, MAX_DEPTH, MAX_NODES, Node, RulesFault, Tier, TierRule,

@@ -27,8 +27,6 @@ mod rates;
 mod rule;
 mod shares;
 
-use std::collections::BTreeMap;
-
 use units::{Energy, PointId};
 
 use crate::{MAX_QUANTITY, Metered, Rank};
@@ -129,14 +127,14 @@ struct Parties<'a> {
 
 impl<'a> Parties<'a> {
     fn of(metered: &'a [Metered]) -> Result<Self, SharingFault> {
-        let mut by_point = BTreeMap::new();
-        for one in metered {
-            if by_point.insert(&one.point, one).is_some() {
-                return Err(SharingFault::DuplicatePoint { point: one.point.clone() });
-            }
+        let mut by_point: Vec<&Metered> = metered.iter().collect();
+        by_point.sort_by(|a, b| a.point.cmp(&b.point));
+        if let Some(pair) = by_point.windows(2).find(|pair| pair[0].point == pair[1].point) {
+            return Err(SharingFault::DuplicatePoint { point: pair[0].point.clone() });
         }
         let (mut present, mut missing) = (Vec::with_capacity(by_point.len()), Vec::new());
-        for (point, one) in by_point {
+        for one in by_point {
+            let point = &one.point;
             let Some(flow) = one.flow else {
                 missing.push(point);
                 continue;

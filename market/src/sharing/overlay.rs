@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use units::{Energy, Money, PointId, Slot};
 
 use super::exact::{money, split_money};
-use super::{Allocation, SharingFault};
+use super::{Allocated, Allocation, SharingFault};
 use crate::allotment::product;
 use crate::{Account, Reason, Settlement, Terms, Transfer};
 
@@ -76,66 +76,90 @@ pub fn overlay(
         let point = point.clone();
         return Err(SharingFault::UnknownPoint { point, what: "a market amount" });
     }
-    let mut lines = Vec::with_capacity(legal.lines.len());
-    let mut gains = Vec::with_capacity(legal.lines.len());
-    let mut locals = Vec::with_capacity(legal.lines.len());
-    let mut ranks = Vec::with_capacity(legal.lines.len());
+    let amount_of = |point: &PointId| market.get(point).copied().unwrap_or_default();
+    let (mut lines, mut weights) = (Vec::new(), Vec::new());
     for one in &legal.lines {
-        let (import, export) = (one.import - one.taken, one.export - one.given);
-        let bill = |import: Energy, export: Energy| {
-            product(import, terms.retail()) - product(export, terms.feed_in())
-        };
-        let settled = market.get(&one.point).copied().unwrap_or_default();
-        let gain = bill(one.import, one.export) - i128::from(settled.nano());
-        gains.push(money("a member's gain", gain.max(0))?.nano());
-        locals.push((one.taken + one.given).wh());
-        ranks.push(one.rank);
-        lines.push(OverlayLine {
-            point: one.point.clone(),
-            residual_import: import,
-            residual_export: export,
-            residual: money("a supplier's bill", bill(import, export))?,
-            market: settled,
-            shortfall: Money::ZERO,
-            difference: Money::ZERO,
-        });
+        let line = OverlayLine::of(terms, one, amount_of(&one.point))?;
+        let alone = supplied(terms, one.import, one.export);
+        let gain = money("a member's gain", (alone - i128::from(line.market.nano())).max(0))?;
+        weights.push(Weight { gain: gain.nano(), local: (one.taken + one.given).wh() });
+        lines.push(line);
     }
-    for point in &legal.missing {
-        // Without a meter there is no allocation, but the auction may have settled a deviation.
-        let settled = market.get(point).copied().unwrap_or_default();
-        lines.push(OverlayLine {
-            point: point.clone(),
-            residual_import: Energy::ZERO,
-            residual_export: Energy::ZERO,
-            residual: Money::ZERO,
-            market: settled,
-            shortfall: Money::ZERO,
-            difference: Money::ZERO,
-        });
-    }
-    let sum = |part: fn(&OverlayLine) -> Money| -> i128 {
-        lines.iter().map(|line| i128::from(part(line).nano())).sum()
-    };
-    let (supplier, settled) = (sum(|line| line.residual), sum(|line| line.market));
-    if settled > supplier {
-        let what = "the market collects what the supplier gets";
-        return Err(SharingFault::NotConserved { what, left: settled, right: supplier });
-    }
-    let shortfall = money("the shortfall", supplier - settled)?;
-    let total_gain: i128 = gains.iter().map(|&gain| i128::from(gain)).sum();
-    let weights = if total_gain >= i128::from(shortfall.nano()) { gains } else { locals };
-    let parts = split_money(shortfall, &weights, |i| ranks[i]);
+    let shortfall = shortfall(&lines, legal, amount_of)?;
+    let all_gains: i128 = weights.iter().map(|weight| i128::from(weight.gain)).sum();
+    let enough = all_gains >= i128::from(shortfall.nano());
+    let weights: Vec<i64> =
+        weights.iter().map(|weight| if enough { weight.gain } else { weight.local }).collect();
+    let parts = split_money(shortfall, &weights, |i| legal.lines[i].rank);
     for (line, part) in lines.iter_mut().zip(parts) {
         line.shortfall = part;
+        line.difference = line.market + part - line.residual;
     }
-    for line in &mut lines {
-        line.difference = line.market + line.shortfall - line.residual;
-    }
+    // Without a meter there is no allocation, but the auction may have settled a deviation.
+    lines.extend(legal.missing.iter().map(|point| OverlayLine::missing(point, amount_of(point))));
     lines.sort_by(|a, b| a.point.cmp(&b.point));
+    let supplier = lines.iter().map(|line| i128::from(line.residual.nano())).sum();
     let supplier = money("the supplier's sum", supplier)?;
     let overlay = Overlay { slot: legal.slot, lines, supplier, shortfall };
     overlay.prove()?;
     Ok(overlay)
+}
+
+/// What a member's part of the shortfall may go by.
+struct Weight {
+    /// Nano-currency gained from the market against being alone.
+    gain: i64,
+    /// Allocated Wh, either way.
+    local: i64,
+}
+
+/// What the supplier bills for energy, nano-currency.
+fn supplied(terms: Terms, import: Energy, export: Energy) -> i128 {
+    product(import, terms.retail()) - product(export, terms.feed_in())
+}
+
+/// What the supplier gets beyond what the market collects.
+fn shortfall(
+    lines: &[OverlayLine],
+    legal: &Allocation,
+    amount_of: impl Fn(&PointId) -> Money,
+) -> Result<Money, SharingFault> {
+    let supplier: i128 = lines.iter().map(|line| i128::from(line.residual.nano())).sum();
+    let present: i128 = lines.iter().map(|line| i128::from(line.market.nano())).sum();
+    let missing: i128 = legal.missing.iter().map(|p| i128::from(amount_of(p).nano())).sum();
+    let settled = present + missing;
+    if settled > supplier {
+        let what = "the market collects what the supplier gets";
+        return Err(SharingFault::NotConserved { what, left: settled, right: supplier });
+    }
+    money("the shortfall", supplier - settled)
+}
+
+impl OverlayLine {
+    fn of(terms: Terms, one: &Allocated, market: Money) -> Result<Self, SharingFault> {
+        let (import, export) = (one.import - one.taken, one.export - one.given);
+        Ok(Self {
+            point: one.point.clone(),
+            residual_import: import,
+            residual_export: export,
+            residual: money("a supplier's bill", supplied(terms, import, export))?,
+            market,
+            shortfall: Money::ZERO,
+            difference: Money::ZERO,
+        })
+    }
+
+    fn missing(point: &PointId, market: Money) -> Self {
+        Self {
+            point: point.clone(),
+            residual_import: Energy::ZERO,
+            residual_export: Energy::ZERO,
+            residual: Money::ZERO,
+            market,
+            shortfall: Money::ZERO,
+            difference: market,
+        }
+    }
 }
 
 impl Overlay {

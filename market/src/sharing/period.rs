@@ -11,14 +11,14 @@ use super::exact::{half_even, money, split_money};
 use super::rates::{Formula, MAX_STREET};
 use super::{Parties, SharingFault};
 use crate::allotment::product;
-use crate::{Metered, Rank, Terms};
+use crate::{Account, Metered, Rank, Reason, Terms, Transfer};
 
 /// Most energy of a member in a period, 10 TWh: it keeps every fraction inside an `i128`.
 const MAX_MEMBER: i64 = 10_000_000_000_000;
 
 /// What one member has used and given so far.
 #[derive(Debug, Clone, Default)]
-struct Account {
+struct Member {
     /// In slots that are shared.
     import: Energy,
     /// In slots that are shared.
@@ -30,7 +30,7 @@ struct Account {
 /// A billing period that is being shared: add its slots, in any order, then read the bills.
 #[derive(Debug, Clone, Default)]
 pub struct Period {
-    members: BTreeMap<PointId, Account>,
+    members: BTreeMap<PointId, Member>,
     /// Nano-currency.
     collected: i128,
     /// Nano-currency.
@@ -82,7 +82,7 @@ impl Period {
             let before = self
                 .members
                 .get(party.point)
-                .map_or(0, |account| account.import.wh().max(account.export.wh()));
+                .map_or(0, |member| member.import.wh().max(member.export.wh()));
             if before > MAX_MEMBER - MAX_STREET.wh() {
                 let (what, value) = ("a member's energy in the period", i128::from(before));
                 return Err(SharingFault::OutOfRange { what, value });
@@ -97,12 +97,12 @@ impl Period {
             self.own += collected - paid;
         }
         for party in &parties.present {
-            let account = self.members.entry(party.point.clone()).or_default();
+            let member = self.members.entry(party.point.clone()).or_default();
             if shared {
-                account.import += party.import;
-                account.export += party.export;
+                member.import += party.import;
+                member.export += party.export;
             } else {
-                account.own +=
+                member.own +=
                     product(party.import, terms.retail()) - product(party.export, terms.feed_in());
             }
         }
@@ -130,29 +130,29 @@ impl Period {
     /// # Errors
     /// [`SharingFault`] when an amount leaves the range, or the bills do not add up.
     pub fn bills(&self, rank: impl Fn(&PointId) -> Rank) -> Result<Vec<PeriodBill>, SharingFault> {
-        let members: Vec<(&PointId, &Account)> = self.members.iter().collect();
+        let members: Vec<(&PointId, &Member)> = self.members.iter().collect();
         let ranks: Vec<Rank> = members.iter().map(|&(point, _)| rank(point)).collect();
-        let imports: Vec<i64> = members.iter().map(|(_, account)| account.import.wh()).collect();
-        let exports: Vec<i64> = members.iter().map(|(_, account)| account.export.wh()).collect();
+        let imports: Vec<i64> = members.iter().map(|(_, member)| member.import.wh()).collect();
+        let exports: Vec<i64> = members.iter().map(|(_, member)| member.export.wh()).collect();
         let collected = money("the street's purchases", self.collected)?;
         let paid = money("the street's sales", self.paid)?;
         let pays = split_money(collected, &imports, |i| ranks[i]);
         let gets = split_money(paid, &exports, |i| ranks[i]);
         let (all_in, all_out) = (sum(&imports), sum(&exports));
         let mut bills = Vec::with_capacity(members.len());
-        for (i, (point, account)) in members.into_iter().enumerate() {
+        for (i, (point, member)) in members.into_iter().enumerate() {
             let bought = fraction(self.collected, imports[i], all_in);
             let sold = fraction(self.paid, exports[i], all_out);
-            let own = money("a member's own slots", account.own)?;
+            let own = money("a member's own slots", member.own)?;
             bills.push(PeriodBill {
                 point: point.clone(),
-                import: account.import,
-                export: account.export,
+                import: member.import,
+                export: member.export,
                 pays: pays[i],
                 gets: gets[i],
                 own,
                 amount: pays[i] - gets[i] + own,
-                exact_e12: difference(bought, sold) + account.own * 1_000,
+                exact_e12: difference(bought, sold) + member.own * 1_000,
             });
         }
         let left = bills.iter().map(|bill| i128::from(bill.amount.nano())).sum();
@@ -163,6 +163,16 @@ impl Period {
             let what = "members pay what the supplier gets";
             Err(SharingFault::NotConserved { what, left, right })
         }
+    }
+}
+
+impl PeriodBill {
+    /// The bill as a transfer with the pool, booked to the period's last slot; none when nothing is
+    /// to be paid. Together with the supplier's from the pool they leave it empty.
+    #[must_use]
+    pub fn transfer(&self, last: Slot) -> Option<Transfer> {
+        let household = Account::Household(self.point.clone());
+        Transfer::of(last, &household, &Account::Pool, self.amount, Reason::Purchase)
     }
 }
 

@@ -116,6 +116,10 @@ pub(crate) struct Sums {
     pub collected: Money,
     /// To all exporters.
     pub paid: Money,
+    /// To the supplier, for what comes from outside.
+    pub retail: Money,
+    /// From the supplier, for what goes outside.
+    pub feed_in: Money,
 }
 
 impl Formula {
@@ -154,9 +158,13 @@ impl Formula {
             let what = "the street's bill outside";
             return Err(SharingFault::NotConserved { what, left, right });
         }
-        let collected = money("the importers' sum", collected)?;
-        let paid = money("the exporters' sum", paid)?;
-        Ok(Sums { rates, collected, paid })
+        Ok(Sums {
+            rates,
+            collected: money("the importers' sum", collected)?,
+            paid: money("the exporters' sum", paid)?,
+            retail: money("the supplier's sum", product(demand - stays, retail))?,
+            feed_in: money("the supplier's sum", product(supply - stays, feed_in))?,
+        })
     }
 }
 

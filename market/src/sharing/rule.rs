@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use units::{PointId, Price};
+use units::{PointId, Price, split};
+
+use super::Allocation;
 
 /// Most rounds of a static key.
 pub const MAX_ROUNDS: u8 = 8;
@@ -198,6 +200,23 @@ impl Keys {
     pub fn new(keys: BTreeMap<PointId, u32>) -> Result<Self, KeyFault> {
         let sum = keys.values().map(|&part| u64::from(part)).sum();
         if sum == u64::from(KEYS_TOTAL) { Ok(Self(keys)) } else { Err(KeyFault::Sum { sum }) }
+    }
+
+    /// The parts that follow what members were allocated in the past: for countries where a static
+    /// key is chosen ahead, hour by hour if the history is given so. Nothing without a history.
+    #[must_use]
+    pub fn of_history<'a>(history: impl IntoIterator<Item = &'a Allocation>) -> Option<Self> {
+        let mut taken: BTreeMap<&PointId, i64> = BTreeMap::new();
+        for line in history.into_iter().flat_map(|allocation| &allocation.lines) {
+            *taken.entry(&line.point).or_default() += line.taken.wh();
+        }
+        let weights: Vec<i64> = taken.values().copied().collect();
+        if weights.iter().all(|&wh| wh == 0) {
+            return None;
+        }
+        let parts = split(i64::from(KEYS_TOTAL), &weights, |i| i);
+        let part = |part: i64| u32::try_from(part).expect("at most a million");
+        Some(Self(taken.into_keys().cloned().zip(parts.into_iter().map(part)).collect()))
     }
 
     /// A point's part; nothing for one that is not named.

@@ -10,7 +10,7 @@ use super::{
     Allocation, Inside, Parties, Party, Per, Published, Rates, Rule, SharingFault, Street,
 };
 use crate::allotment::product;
-use crate::{Metered, Terms};
+use crate::{Account, Metered, Reason, Terms, Transfer};
 
 /// One metering point's share of a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,8 +58,10 @@ pub struct Shares {
     pub shares: Vec<Share>,
     /// Who has no reading yet. Nothing is assumed about them, and nothing billed.
     pub missing: Vec<PointId>,
-    /// What the supplier gets: exactly what all shares together pay.
-    pub supplier: Money,
+    /// What the supplier gets for what comes from outside.
+    pub retail: Money,
+    /// What the supplier pays for what goes outside.
+    pub feed_in: Money,
 }
 
 impl Shares {
@@ -76,6 +78,30 @@ impl Shares {
         self.rates.as_ref().map(Rates::published)
     }
 
+    /// What the supplier gets in all: exactly what all shares together pay.
+    #[must_use]
+    pub fn supplier(&self) -> Money {
+        self.retail - self.feed_in
+    }
+
+    /// The slot as transfers: import and export of every member with the pool, and the pool with
+    /// the supplier. The pool is empty after them.
+    #[must_use]
+    pub fn transfers(&self) -> Vec<Transfer> {
+        let mut transfers = Vec::with_capacity(self.shares.len() + 2);
+        let mut pay = |from: &Account, to: &Account, amount: Money, reason: Reason| {
+            transfers.extend(Transfer::of(self.slot, from, to, amount, reason));
+        };
+        for share in &self.shares {
+            let household = Account::Household(share.point.clone());
+            pay(&household, &Account::Pool, share.pays, Reason::Purchase);
+            pay(&Account::Pool, &household, share.gets, Reason::Sale);
+        }
+        pay(&Account::Pool, &Account::Supplier, self.retail, Reason::Retail);
+        pay(&Account::Supplier, &Account::Pool, self.feed_in, Reason::FeedIn);
+        transfers
+    }
+
     /// What everybody pays, by point: one side of an [`overlay`](super::overlay).
     #[must_use]
     pub fn amounts(&self) -> BTreeMap<PointId, Money> {
@@ -85,7 +111,7 @@ impl Shares {
     fn prove(&self) -> Result<(), SharingFault> {
         let nano = |amount: Money| i128::from(amount.nano());
         let left = self.shares.iter().map(|share| nano(share.pays) - nano(share.gets)).sum();
-        let right = nano(self.supplier);
+        let right = nano(self.retail) - nano(self.feed_in);
         if left == right {
             Ok(())
         } else {
@@ -117,15 +143,14 @@ pub fn share(
     let parties = Parties::of(metered)?;
     let street = parties.street();
     let other = |instead: &'static str| SharingFault::OtherRule { rule, instead };
-    let (shares, rates, supplier) = match rule {
+    let Shared { shares, rates, retail, feed_in } = match rule {
         Rule::Auction => return Err(other("clear the book and settle the slot")),
         Rule::BillSharing { per: Per::Period } => {
             return Err(other("add the slots to a Period"));
         }
         Rule::Allocated { price } => {
             let allocation = allocation.ok_or_else(|| other("give the key's allocation"))?;
-            let (shares, supplier) = by_allocation(price, terms, &parties, allocation)?;
-            (shares, None, supplier)
+            by_allocation(price, terms, &parties, allocation)?
         }
         Rule::None => by_formula(Formula::Alone, terms, &parties)?,
         Rule::MidMarket => by_formula(Formula::MidMarket, terms, &parties)?,
@@ -135,15 +160,22 @@ pub fn share(
         }
     };
     let missing = parties.missing();
-    let shares = Shares { slot, terms, street, rates, shares, missing, supplier };
+    let shares = Shares { slot, terms, street, rates, shares, missing, retail, feed_in };
     shares.prove()?;
     Ok(shares)
 }
 
-type Shared = (Vec<Share>, Option<Rates>, Money);
+/// What a rule makes of a slot.
+struct Shared {
+    shares: Vec<Share>,
+    rates: Option<Rates>,
+    retail: Money,
+    feed_in: Money,
+}
 
 fn by_formula(formula: Formula, terms: Terms, parties: &Parties) -> Result<Shared, SharingFault> {
-    let Sums { rates, collected, paid } = formula.apply(terms, parties.street())?;
+    let Sums { rates, collected, paid, retail, feed_in } =
+        formula.apply(terms, parties.street())?;
     let side = |total: Money, energy: fn(&Party) -> Energy| -> Vec<Money> {
         let weights: Vec<i64> = parties.present.iter().map(|party| energy(party).wh()).collect();
         split_money(total, &weights, |i| parties.present[i].rank)
@@ -162,7 +194,7 @@ fn by_formula(formula: Formula, terms: Terms, parties: &Parties) -> Result<Share
             gets,
         })
         .collect();
-    Ok((shares, Some(rates), collected - paid))
+    Ok(Shared { shares, rates: Some(rates), retail, feed_in })
 }
 
 /// Allocated energy at the price inside, the rest at the supplier's: products of whole numbers.
@@ -171,7 +203,7 @@ fn by_allocation(
     terms: Terms,
     parties: &Parties,
     allocation: &Allocation,
-) -> Result<(Vec<Share>, Money), SharingFault> {
+) -> Result<Shared, SharingFault> {
     let price = match price {
         Inside::Middle => terms.middle(),
         Inside::Fixed(price) if terms.leave_room() => price.clamp(terms.feed_in(), terms.retail()),
@@ -179,7 +211,7 @@ fn by_allocation(
         Inside::Fixed(_) => terms.middle(),
     };
     let mut shares = Vec::with_capacity(parties.present.len());
-    let mut supplier = 0;
+    let (mut all_retail, mut all_feed_in) = (0, 0);
     for party in &parties.present {
         let line = allocation
             .of(party.point)
@@ -191,7 +223,8 @@ fn by_allocation(
         let (rest_in, rest_out) = (party.import - line.taken, party.export - line.given);
         let (retail, feed_in) =
             (product(rest_in, terms.retail()), product(rest_out, terms.feed_in()));
-        supplier += retail - feed_in;
+        all_retail += retail;
+        all_feed_in += feed_in;
         shares.push(Share {
             point: party.point.clone(),
             import: party.import,
@@ -200,5 +233,7 @@ fn by_allocation(
             gets: money("the export's income", product(line.given, price) + feed_in)?,
         });
     }
-    Ok((shares, money("the supplier's sum", supplier)?))
+    let retail = money("the supplier's sum", all_retail)?;
+    let feed_in = money("the supplier's sum", all_feed_in)?;
+    Ok(Shared { shares, rates: None, retail, feed_in })
 }

@@ -168,6 +168,7 @@ proptest! {
 fn a_correction_names_every_household_it_moves() {
     let (clearing, terms, mut street, late) = example();
     let first = Revision::first(settle(&clearing, terms, &street, &late).expect("sound"));
+    assert_eq!(first.settlement.late(), late, "a corrected version can keep its late lines");
     street[4] = metered("E", 0, 0);
     let correction = first.correct(&clearing, &street, &late).expect("sound").expect("E is there");
     // A meter that turns out to have stood still changes a figure, but no money.

@@ -183,7 +183,7 @@ fn amounts(rule: Rule, retail: i64, feed_in: i64, key: &Key) -> Vec<(String, i64
     let terms = terms(retail, feed_in);
     let shares = share(rule, SLOT, terms, &street(), Some(&allocation)).expect("sound");
     let paid: Money = shares.shares.iter().map(market::sharing::Share::amount).sum();
-    assert_eq!(paid, shares.supplier);
+    assert_eq!(paid, shares.supplier());
     let row = |share: &market::sharing::Share| (share.point.to_string(), share.amount().nano());
     shares.shares.iter().map(row).collect()
 }
@@ -288,7 +288,7 @@ fn the_market_stands_on_top_of_another_allocation() {
     let both = overlay(terms, &legal, &market.amounts()).expect("sound");
     // 450 Wh stayed unallocated and cost 20 ct each.
     assert_eq!(both.shortfall, Money::from_nano(450 * 200_000));
-    assert_eq!(both.supplier, market.supplier + both.shortfall);
+    assert_eq!(both.supplier, market.supplier() + both.shortfall);
     let balances = Balances::of(&both.transfers()).expect("sound transfers");
     assert_eq!(balances.of_account(&Account::Pool), Money::ZERO);
     assert_eq!(balances.of_account(&Account::Supplier), both.supplier);

@@ -209,6 +209,35 @@ fn key_tables(street: &Street, tariff: &str) -> (String, String) {
     (inside, on_top)
 }
 
+/// A key for every hour of the day and week of the year, from what pro rata gave in the same weeks.
+fn hourly_keys_line(street: &Street, tariff: &str) -> String {
+    let terms = street.weeks.terms(tariff);
+    // Weeks begin on Monday; the epoch began on a Thursday.
+    let class = |slot: Slot| ((slot.number() + 3 * 96) / (7 * 96), slot.number() % 96 / 4);
+    let mut history: BTreeMap<(i64, i64), Vec<Allocation>> = BTreeMap::new();
+    for (slot, _, metered) in street.slots(&terms) {
+        history.entry(class(slot)).or_default().push(street.allocated(
+            &Key::ProRata,
+            slot,
+            metered,
+        ));
+    }
+    let rounds = Rounds::default();
+    let keys: BTreeMap<(i64, i64), Key> = history
+        .iter()
+        .filter_map(|(class, history)| {
+            Some((*class, Key::Static { keys: Keys::of_history(history)?, rounds }))
+        })
+        .collect();
+    let total: Energy = street
+        .slots(&terms)
+        .filter_map(|(slot, _, metered)| {
+            Some(street.allocated(keys.get(&class(slot))?, slot, metered).total)
+        })
+        .sum();
+    format!("{} kWh", kwh(total))
+}
+
 fn hours_table(street: &Street) -> String {
     let quarters: Vec<Quarter> = street
         .weeks
@@ -262,6 +291,7 @@ fn the_tables_in_the_docs_are_computed() {
         ("keys, flat", inside),
         ("ledgers, flat", on_top),
         ("hours", hours_table(&street)),
+        ("static by the hour", hourly_keys_line(&street, "flat")),
     ];
     let wrong: Vec<String> = tables
         .iter()

@@ -7,7 +7,7 @@ use market::sharing::{
     Allocation, Groups, Inside, Key, Keys, Levels, Per, Period, Quarter, Rounds, Rule, Scale,
     Trade, allocate, overlay, roll_up, share, trades,
 };
-use market::{Account, Balances, Metered, Rank, Terms, settle};
+use market::{Account, Balances, Metered, Rank, Terms, reposted, settle};
 use proptest::prelude::*;
 use units::{Energy, Money, PointId};
 
@@ -221,9 +221,16 @@ proptest! {
         for rule in METER_RULES {
             let shares = share(rule, SLOT, case.terms, &case.metered, None).expect("sound");
             let paid: Money = shares.shares.iter().map(market::sharing::Share::amount).sum();
-            prop_assert_eq!(paid, shares.supplier);
+            prop_assert_eq!(paid, shares.supplier());
             let alone = import * retail - export * feed_in;
             prop_assert_eq!(paid, if rule == Rule::None { alone } else { outside });
+            let balances = Balances::of(&shares.transfers()).expect("sound");
+            prop_assert_eq!(balances.of_account(&Account::Pool), Money::ZERO);
+            prop_assert_eq!(balances.of_account(&Account::Supplier), paid);
+            for one in &shares.shares {
+                let account = Account::Household(one.point.clone());
+                prop_assert_eq!(balances.of_account(&account), Money::ZERO - one.amount());
+            }
             let published = shares.published().expect("one price");
             for one in &shares.shares {
                 // Half a unit of price per Wh, and less than one of money per side.
@@ -248,7 +255,7 @@ proptest! {
         let (import, export) = sums(&case.metered);
         let outside = (import - allocation.total) * case.terms.retail()
             - (export - allocation.total) * case.terms.feed_in();
-        prop_assert_eq!(shares.supplier, outside);
+        prop_assert_eq!(shares.supplier(), outside);
         for one in &shares.shares {
             let room = case.terms.leave_room();
             prop_assert!(!room || one.amount() <= one.alone(case.terms), "{:?}", one);
@@ -265,7 +272,7 @@ proptest! {
             let balances = Balances::of(&both.transfers()).expect("sound");
             prop_assert_eq!(balances.of_account(&Account::Pool), Money::ZERO);
             prop_assert_eq!(balances.of_account(&Account::Supplier), both.supplier);
-            prop_assert_eq!(both.supplier, market.supplier + both.shortfall);
+            prop_assert_eq!(both.supplier, market.supplier() + both.shortfall);
             if legal.total == sums(&case.metered).0.min(sums(&case.metered).1) && case.terms.leave_room() {
                 prop_assert_eq!(both.shortfall, Money::ZERO);
             }
@@ -311,11 +318,14 @@ proptest! {
             period.add(SLOT.offset(i), *terms, metered).expect("sound");
             let rule = Rule::BillSharing { per: Per::Interval };
             let shares = share(rule, SLOT, *terms, metered, None).expect("sound");
-            outside += i128::from(shares.supplier.nano());
+            outside += i128::from(shares.supplier().nano());
         }
         let bills = period.bills(|_| rank(seed)).expect("adds up");
         let paid: i128 = bills.iter().map(|bill| i128::from(bill.amount.nano())).sum();
         prop_assert_eq!(paid, outside);
+        let posted: Vec<_> = bills.iter().filter_map(|bill| bill.transfer(SLOT)).collect();
+        let pool = Balances::of(&posted).expect("sound").of_account(&Account::Pool);
+        prop_assert_eq!(pool, period.supplier().expect("in range"));
         for bill in &bills {
             let off = (i128::from(bill.amount.nano()) * 1_000 - bill.exact_e12).abs();
             prop_assert!(off <= 2_000, "{:?}", bill);
@@ -325,6 +335,43 @@ proptest! {
             backwards.add(SLOT.offset(i), *terms, metered).expect("sound");
         }
         prop_assert_eq!(backwards.bills(|_| rank(seed)).expect("adds up"), bills);
+    }
+
+    #[test]
+    fn a_corrected_meter_moves_only_differences_by_any_rule(
+        case in case(), pick in any::<prop::sample::Index>(), flow in flow()
+    ) {
+        let mut corrected = case.clone();
+        corrected.metered[pick.index(case.metered.len())].flow = flow;
+        let (legal, legal_now) = (case.allocated(), corrected.allocated());
+        let rules = METER_RULES.into_iter().chain([Rule::Allocated { price: Inside::Middle }]);
+        for rule in rules {
+            let posted = |case: &Case, legal: &Allocation| {
+                let shares = share(rule, SLOT, case.terms, &case.metered, Some(legal));
+                shares.expect("sound").transfers()
+            };
+            let (before, after) = (posted(&case, &legal), posted(&corrected, &legal_now));
+            let moved = reposted(SLOT, 2, &before, &after).expect("sound");
+            let pool = Balances::of(&moved).expect("sound").of_account(&Account::Pool);
+            prop_assert_eq!(pool, Money::ZERO);
+            let both = Balances::of(before.iter().chain(&moved)).expect("sound");
+            for (account, balance) in Balances::of(&after).expect("sound").iter() {
+                prop_assert_eq!(both.of_account(account), balance);
+            }
+            prop_assert_eq!(reposted(SLOT, 3, &after, &after), Ok(Vec::new()));
+        }
+    }
+
+    #[test]
+    fn parts_of_a_history_are_everything(cases in prop::collection::vec(case(), 0..5)) {
+        let history: Vec<Allocation> = cases.iter().map(Case::allocated).collect();
+        let taken: Energy = history.iter().map(|allocation| allocation.total).sum();
+        let keys = Keys::of_history(&history);
+        prop_assert_eq!(keys.is_some(), taken.is_positive());
+        let parts: Option<BTreeMap<PointId, u32>> = keys.map(Into::into);
+        if let Some(parts) = parts {
+            prop_assert_eq!(parts.values().sum::<u32>(), market::sharing::KEYS_TOTAL);
+        }
     }
 
     #[test]

@@ -223,7 +223,7 @@ impl Sums {
             *self.published.entry(one.point.clone()).or_default() += e12;
             *self.exact.entry(one.point.clone()).or_default() += one.amount().nano();
         }
-        self.supplier += i128::from(shares.supplier.nano());
+        self.supplier += i128::from(shares.supplier().nano());
     }
 }
 
