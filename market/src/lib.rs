@@ -53,6 +53,7 @@ mod conservation;
 mod correction;
 mod curve;
 mod grid;
+pub mod horizon;
 mod ledger;
 mod level;
 mod lots;
@@ -63,6 +64,7 @@ pub mod radial;
 mod rewards;
 mod settlement;
 pub mod sharing;
+pub mod solver;
 mod terms;
 
 pub use allotment::Flaw;

@@ -1,0 +1,299 @@
+//! The linear program, as small as it may be.
+//!
+//! Per slot and node there is a balance, per branch a flow with a cap and a fee for |flow|. Most
+//! caps never bind and most flows have an obvious direction, so a branch is first *relaxed*: its
+//! cap is left out and its fee charged as `± fee · flow` in the direction that it is expected to
+//! have, which is never more than the true fee. Its two ends then share one balance row, and the
+//! fee becomes part of what an energy at the far end costs. The relaxed program is never worse
+//! than the true one; where its answer breaks a cap or flows against the expected direction, the
+//! branch of that slot is stated exactly and the program solved again ([`Detail::refine`]). When
+//! nothing is broken the answer is the true optimum.
+//!
+//! Per slot t, with the balance in kWh and money in ct:
+//!
+//! ```text
+//! max  Σ v·x_b − Σ c·y_s − Σ π_imp·g⁺ + Σ π_exp·g⁻ − Σ fee·|F| − Σ κ(ch + dis) + Σ ω·e_T + Σ (w + M)·z
+//! s.t. Σ x_b + ch + z − Σ y_s − dis = F_n − Σ F_children                      per zone and slot
+//!      e_t = e_{t−1} + η_c·ch_t − dis_t/η_d ,  min ≤ e ≤ max                   per battery and slot
+//!      Σ_t z_t ≤ need                                                         per waiting load
+//! ```
+
+use crate::horizon::problem::{End, Horizon, PPM};
+use crate::horizon::survey::Surveyed;
+use crate::solver::Program;
+use crate::{Node, Side};
+
+/// What of the network is stated exactly.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Detail {
+    /// Per slot and node: the branch has flow columns with cap and fee of their own.
+    pub exact: Vec<Vec<bool>>,
+    /// Per slot and node: the expected direction of a relaxed branch, +1 towards the node.
+    pub direction: Vec<Vec<f64>>,
+}
+
+/// Flows below this are none, kWh: a tenth of the unit that is settled.
+const NO_FLOW_KWH: f64 = 1e-4;
+
+impl Detail {
+    /// States exactly what storage is likely to turn around, and relaxes the rest.
+    pub fn first(horizon: &Horizon, surveyed: &[Surveyed]) -> Self {
+        let mut exact = vec![vec![false; horizon.grid.size()]; surveyed.len()];
+        let direction = surveyed
+            .iter()
+            .map(|slot| slot.guess.iter().map(|&f| if f < 0 { -1.0 } else { 1.0 }).collect())
+            .collect();
+        for battery in &horizon.batteries {
+            let node = battery.node.index();
+            let charged = horizon.grid.branch(battery.node).is_some_and(|b| b.fee.is_positive());
+            for slot in exact.iter_mut().filter(|_| charged) {
+                slot[node] = true;
+            }
+        }
+        Self { exact, direction }
+    }
+
+    /// States exactly every relaxed branch that these flows (kWh) break; whether there is one.
+    pub fn refine(&mut self, horizon: &Horizon, surveyed: &[Surveyed], flows: &[Vec<f64>]) -> usize {
+        let mut broken = 0;
+        for (t, flows) in flows.iter().enumerate() {
+            for (node, branch) in (1..).zip(horizon.grid.branches()) {
+                let (flow, surveyed) = (flows[node], &surveyed[t]);
+                let over = flow > kwh(branch.import_cap.wh()) + NO_FLOW_KWH
+                    || -flow > kwh(branch.export_cap.wh()) + NO_FLOW_KWH;
+                let against =
+                    branch.fee.is_positive() && flow * self.direction[t][node] < -NO_FLOW_KWH;
+                if !self.exact[t][node] && (against || (over && surveyed.tight[node])) {
+                    self.exact[t][node] = true;
+                    broken += 1;
+                }
+            }
+        }
+        broken
+    }
+}
+
+/// Columns of one battery in one slot.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BatteryColumns {
+    pub charge: usize,
+    pub discharge: usize,
+    pub stored: usize,
+    /// The row that carries energy from slot to slot.
+    pub row: usize,
+    /// The row that wants a reserve or target which may be missed, and how much, Wh.
+    pub wanted: Option<(usize, i64)>,
+}
+
+/// A program with the meaning of its columns and rows.
+#[derive(Debug)]
+pub(super) struct Relaxed {
+    pub program: Program,
+    /// Per slot and node: the balance row of its zone.
+    pub balance: Vec<Vec<usize>>,
+    /// Per slot and node: what the relaxed branches up to its zone add to the price, ct/kWh.
+    pub offset: Vec<Vec<f64>>,
+    /// Per slot, one column per [`Surveyed::open`] level.
+    pub levels: Vec<Vec<usize>>,
+    /// Per battery and slot.
+    pub batteries: Vec<Vec<BatteryColumns>>,
+    /// Per waiting load: row, and slot and column of each slot it may draw in.
+    pub deferrables: Vec<(usize, Vec<(usize, usize)>)>,
+    /// Entries of the balance rows while they are gathered.
+    gathered: Vec<Vec<(usize, f64)>>,
+}
+
+/// An energy in the solver's unit.
+#[expect(clippy::cast_precision_loss, reason = "a proposal may be off; it is checked exactly")]
+pub(super) fn kwh(wh: i64) -> f64 {
+    wh as f64 / 1_000.0
+}
+
+/// A price in the solver's unit, ct/kWh.
+#[expect(clippy::cast_precision_loss, reason = "a proposal may be off; it is checked exactly")]
+pub(super) fn cents(price: units::Price) -> f64 {
+    price.nano_per_wh() as f64 / 10_000.0
+}
+
+#[expect(clippy::cast_precision_loss, reason = "at most a million")]
+pub(super) fn share(ppm: i64) -> f64 {
+    ppm as f64 / PPM as f64
+}
+
+impl Relaxed {
+    pub fn state(horizon: &Horizon, surveyed: &[Surveyed], detail: &Detail) -> Self {
+        let mut relaxed = Self {
+            program: Program::new(),
+            balance: Vec::with_capacity(surveyed.len()),
+            offset: Vec::with_capacity(surveyed.len()),
+            levels: Vec::with_capacity(surveyed.len()),
+            batteries: Vec::with_capacity(horizon.batteries.len()),
+            deferrables: Vec::with_capacity(horizon.deferrables.len()),
+            gathered: Vec::new(),
+        };
+        for (t, slot) in surveyed.iter().enumerate() {
+            relaxed.state_network(horizon, t, slot, detail);
+        }
+        for index in 0..horizon.batteries.len() {
+            relaxed.state_battery(horizon, index);
+        }
+        for index in 0..horizon.deferrables.len() {
+            relaxed.state_deferrable(horizon, index);
+        }
+        relaxed.close_balances(surveyed);
+        relaxed
+    }
+
+    /// A column at a node that consumes `sign` kWh per unit.
+    fn consume(&mut self, t: usize, node: usize, upper: f64, worth: f64, sign: f64) -> usize {
+        let cost = worth - sign * self.offset[t][node];
+        let column = self.program.column(0.0, upper, cost);
+        self.gathered[self.balance[t][node]].push((column, sign));
+        column
+    }
+
+    fn state_network(&mut self, horizon: &Horizon, t: usize, slot: &Surveyed, detail: &Detail) {
+        let nodes = horizon.grid.size();
+        let (mut balance, mut offset) = (vec![0; nodes], vec![0.0; nodes]);
+        for node in 0..nodes {
+            match horizon.grid.branch(Node::at(node)) {
+                Some(branch) if !detail.exact[t][node] => {
+                    let parent = branch.parent.index();
+                    balance[node] = balance[parent];
+                    offset[node] = offset[parent] + detail.direction[t][node] * cents(branch.fee);
+                }
+                _ => {
+                    balance[node] = self.gathered.len();
+                    self.gathered.push(Vec::new());
+                }
+            }
+        }
+        self.balance.push(balance);
+        self.offset.push(offset);
+        let supply = &horizon.periods[t].supply;
+        self.consume(t, 0, kwh(slot.most_in[0]), -cents(supply.import), -1.0);
+        self.consume(t, 0, kwh(slot.most_out[0]), cents(supply.credited()), 1.0);
+        for (node, branch) in (1..).zip(horizon.grid.branches()) {
+            if !detail.exact[t][node] {
+                continue;
+            }
+            // Energy towards the node is consumed at the parent and produced here.
+            let (parent, fee) = (branch.parent.index(), cents(branch.fee));
+            let inward = self.consume(t, parent, kwh(slot.most_in[node]), -fee, 1.0);
+            let outward = self.consume(t, parent, kwh(slot.most_out[node]), -fee, -1.0);
+            let row = self.balance[t][node];
+            self.gathered[row].extend([(inward, -1.0), (outward, 1.0)]);
+        }
+        let levels = slot.open.iter().map(|level| {
+            let (worth, sign) = match level.side {
+                Side::Buy => (cents(level.limit), 1.0),
+                Side::Sell => (-cents(level.limit), -1.0),
+            };
+            self.consume(t, level.node.index(), kwh(level.quantity.wh()), worth, sign)
+        });
+        let levels = levels.collect();
+        self.levels.push(levels);
+    }
+
+    fn state_battery(&mut self, horizon: &Horizon, index: usize) {
+        let battery = &horizon.batteries[index];
+        let (node, wear) = (battery.node.index(), cents(battery.wear));
+        let (stores, takes) = (share(battery.charge_ppm), 1.0 / share(battery.discharge_ppm));
+        let start = kwh(battery.start.wh());
+        let floor = start.min(kwh(battery.min.wh()));
+        let short = cents(horizon.shortfall_price(battery));
+        let last = horizon.periods.len() - 1;
+        let mut columns: Vec<BatteryColumns> = Vec::with_capacity(horizon.periods.len());
+        for t in 0..=last {
+            let charge = self.consume(t, node, kwh(battery.charge_cap.wh()), -wear, 1.0);
+            let discharge = self.consume(t, node, kwh(battery.discharge_cap.wh()), -wear, -1.0);
+            let worth = match battery.end {
+                End::Value(value) if t == last => cents(value),
+                _ => 0.0,
+            };
+            let stored = self.program.column(floor, kwh(battery.max.wh()), worth);
+            let entries = [(stored, 1.0), (charge, -stores), (discharge, takes)];
+            let row = match columns.last() {
+                None => self.program.row(start, start, entries),
+                Some(before) => {
+                    let before = std::iter::once((before.stored, -1.0));
+                    self.program.row(0.0, 0.0, entries.into_iter().chain(before))
+                }
+            };
+            let wanted = match battery.end {
+                End::Target(target) if t == last => target.max(battery.min),
+                _ => battery.min,
+            };
+            let wanted = (wanted > battery.start.min(battery.min)).then(|| {
+                // Where it cannot hold what it should, the shortfall is paid for, not forbidden.
+                let missing = self.program.column(0.0, kwh(wanted.wh()), -short);
+                let entries = [(stored, 1.0), (missing, 1.0)];
+                (self.program.row(kwh(wanted.wh()), f64::INFINITY, entries), wanted.wh())
+            });
+            columns.push(BatteryColumns { charge, discharge, stored, row, wanted });
+        }
+        self.batteries.push(columns);
+    }
+
+    fn state_deferrable(&mut self, horizon: &Horizon, index: usize) {
+        let load = &horizon.deferrables[index];
+        let (node, worth) = (load.node.index(), cents(load.value) + cents(load.penalty));
+        let slots = load.arrival..load.departure.min(horizon.periods.len());
+        let cap = kwh(load.cap.min(load.need).wh());
+        let columns: Vec<(usize, usize)> =
+            slots.map(|t| (t, self.consume(t, node, cap, worth, 1.0))).collect();
+        let need = kwh(load.need.wh());
+        let row =
+            self.program.row(f64::NEG_INFINITY, need, columns.iter().map(|&(_, c)| (c, 1.0)));
+        self.deferrables.push((row, columns));
+    }
+
+    /// Adds the balance rows behind all others and renumbers [`Self::balance`].
+    fn close_balances(&mut self, surveyed: &[Surveyed]) {
+        let mut decided = vec![0; self.gathered.len()];
+        for (t, slot) in surveyed.iter().enumerate() {
+            for (node, &wh) in slot.decided.iter().enumerate() {
+                decided[self.balance[t][node]] += wh;
+            }
+        }
+        let rows: Vec<usize> = std::mem::take(&mut self.gathered)
+            .into_iter()
+            .zip(decided)
+            .map(|(entries, wh)| self.program.row(-kwh(wh), -kwh(wh), entries))
+            .collect();
+        for row in self.balance.iter_mut().flatten() {
+            *row = rows[*row];
+        }
+    }
+
+    /// Energy towards each node in each slot at these values, kWh; the root's from the supplier.
+    pub fn flows(&self, horizon: &Horizon, surveyed: &[Surveyed], values: &[f64]) -> Vec<Vec<f64>> {
+        let mut flows: Vec<Vec<f64>> =
+            surveyed.iter().map(|slot| slot.decided.iter().map(|&wh| kwh(wh)).collect()).collect();
+        for (t, slot) in surveyed.iter().enumerate() {
+            for (level, &column) in slot.open.iter().zip(&self.levels[t]) {
+                flows[t][level.node.index()] += match level.side {
+                    Side::Buy => values[column],
+                    Side::Sell => -values[column],
+                };
+            }
+        }
+        for (battery, columns) in horizon.batteries.iter().zip(&self.batteries) {
+            for (flows, columns) in flows.iter_mut().zip(columns) {
+                flows[battery.node.index()] += values[columns.charge] - values[columns.discharge];
+            }
+        }
+        for (load, (_, columns)) in horizon.deferrables.iter().zip(&self.deferrables) {
+            for &(t, column) in columns {
+                flows[t][load.node.index()] += values[column];
+            }
+        }
+        for flows in &mut flows {
+            for node in (1..flows.len()).rev() {
+                let parent = horizon.grid.branches()[node - 1].parent.index();
+                flows[parent] += flows[node];
+            }
+        }
+        flows
+    }
+}
