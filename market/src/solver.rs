@@ -11,9 +11,9 @@ mod good_lp;
 mod program;
 mod watched;
 
-pub use good_lp::MicroLp;
 #[cfg(feature = "highs")]
 pub use good_lp::Highs;
+pub use good_lp::MicroLp;
 pub use program::{Column, Patch, Program, ProgramFault};
 pub use watched::Watched;
 

@@ -16,7 +16,6 @@ const FEASIBLE: f64 = 1e-5;
 pub(super) struct Optimum {
     pub relaxed: Relaxed,
     pub values: Vec<f64>,
-    pub detail: Detail,
 }
 
 /// Finds the optimum, or says what the solver did instead.
@@ -26,7 +25,7 @@ pub(super) fn optimum(
     mut detail: Detail,
     solver: &mut dyn Solver,
 ) -> Result<Optimum, String> {
-    for round in 0..MOST_ROUNDS {
+    for _ in 0..MOST_ROUNDS {
         let relaxed = Relaxed::state(horizon, surveyed, &detail);
         solver.load(relaxed.program.clone());
         let values = match solver.solve() {
@@ -40,7 +39,7 @@ pub(super) fn optimum(
         let flows = relaxed.flows(horizon, surveyed, &values);
         let broken = detail.refine(horizon, surveyed, &flows);
         if broken == 0 {
-            return Ok(Optimum { relaxed, values, detail });
+            return Ok(Optimum { relaxed, values });
         }
     }
     Err(format!("still breaking branches after {MOST_ROUNDS} rounds"))

@@ -2,16 +2,16 @@
 
 use units::{Energy, Price, Slot};
 
+use crate::MAX_PRICE;
 use crate::horizon::certificate::{self, Multipliers};
 use crate::horizon::dispatch::{self, Dispatched, Draw};
 use crate::horizon::optimum::{Optimum, optimum};
-use crate::horizon::problem::{End, Horizon};
+use crate::horizon::problem::Horizon;
 use crate::horizon::relaxed::{BatteryColumns, Detail, cents};
 use crate::horizon::schedule::{Step, truncated};
 use crate::horizon::survey::{Surveyed, survey};
 use crate::horizon::{Refusal, prices};
 use crate::solver::Solver;
-use crate::{MAX_PRICE, Node};
 
 /// A price and between what it may lie, nano per Wh.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -154,8 +154,9 @@ fn standing(horizon: &Horizon, last: Option<&Plan>, because: String) -> Plan {
         // As soon as possible: nobody knows better now.
         let mut left = load.need;
         let energy = (0..slots).map(|t| {
-            let served = if load.window(slots).contains(&t) { load.cap.min(left) } else { Energy::ZERO };
-            left = left - served;
+            let served =
+                if load.window(slots).contains(&t) { load.cap.min(left) } else { Energy::ZERO };
+            left -= served;
             served
         });
         energy.collect()
@@ -259,7 +260,8 @@ fn assemble(
 
 fn shortfalls(horizon: &Horizon, batteries: &[Vec<Step>], loads: &[Stored]) -> Vec<Shortfall> {
     let unmet = horizon.deferrables.iter().zip(loads).filter(|(_, got)| got.unmet.is_positive());
-    let unmet = unmet.map(|(load, got)| Shortfall::Unmet { name: load.name.clone(), missing: got.unmet });
+    let unmet =
+        unmet.map(|(load, got)| Shortfall::Unmet { name: load.name.clone(), missing: got.unmet });
     let low = horizon.batteries.iter().zip(batteries).filter_map(|(battery, steps)| {
         let missing = steps.iter().enumerate().map(|(t, step)| {
             (battery.wanted(t, steps.len()) - step.stored(), std::cmp::Reverse(t))
@@ -327,18 +329,20 @@ fn tolerance(horizon: &Horizon, found: &Optimum, welfare: i128) -> i128 {
 fn round(horizon: &Horizon, found: &Optimum) -> Schedule {
     let wh = |column: usize| found.values[column] * 1_000.0;
     let slots = horizon.periods.len();
-    let batteries = horizon.batteries.iter().zip(&found.relaxed.batteries).map(|(battery, columns)| {
-        let wanted = |c: &BatteryColumns| (wh(c.charge), wh(c.discharge), wh(c.stored));
-        let wanted: Vec<_> = columns.iter().map(wanted).collect();
-        battery.follow(&wanted, &vec![(i64::MAX, i64::MAX); slots])
-    });
-    let deferrables = horizon.deferrables.iter().zip(&found.relaxed.deferrables).map(|(load, (_, columns))| {
-        let mut wanted = vec![0.0; slots];
-        for &(t, column) in columns {
-            wanted[t] = wh(column);
-        }
-        load.follow(&wanted, &vec![i64::MAX; slots])
-    });
+    let batteries =
+        horizon.batteries.iter().zip(&found.relaxed.batteries).map(|(battery, columns)| {
+            let wanted = |c: &BatteryColumns| (wh(c.charge), wh(c.discharge), wh(c.stored));
+            let wanted: Vec<_> = columns.iter().map(wanted).collect();
+            battery.follow(&wanted, &vec![(i64::MAX, i64::MAX); slots])
+        });
+    let deferrables =
+        horizon.deferrables.iter().zip(&found.relaxed.deferrables).map(|(load, (_, columns))| {
+            let mut wanted = vec![0.0; slots];
+            for &(t, column) in columns {
+                wanted[t] = wh(column);
+            }
+            load.follow(&wanted, &vec![i64::MAX; slots])
+        });
     Schedule { batteries: batteries.collect(), deferrables: deferrables.collect() }
 }
 

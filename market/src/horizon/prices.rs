@@ -62,7 +62,8 @@ pub(super) fn supporting(
         program.column(low, high, 0.0);
     }
     for (entries, (low, high)) in rows {
-        let entries = entries.into_iter().map(|(parameter, bits)| (parameter, f64::from_bits(bits)));
+        let entries =
+            entries.into_iter().map(|(parameter, bits)| (parameter, f64::from_bits(bits)));
         program.row(low - SLACK_CT, high + SLACK_CT, entries);
     }
     let mut towards = vec![0.0; prices.bounds.len()];
@@ -193,7 +194,8 @@ impl Prices {
                 [] => {}
                 [(parameter, scale)] => self.bound(parameter, scale, least, most),
                 [(_, first), ..] => {
-                    let scaled: Key = entries.iter().map(|&(p, a)| (p, (a / first).to_bits())).collect();
+                    let scaled: Key =
+                        entries.iter().map(|&(p, a)| (p, (a / first).to_bits())).collect();
                     let (least, most) = (least / first, most / first);
                     let (least, most) = (least.min(most), least.max(most));
                     let row = rows.entry(scaled).or_insert((f64::NEG_INFINITY, f64::INFINITY));

@@ -54,7 +54,12 @@ impl Detail {
     }
 
     /// States exactly every relaxed branch that these flows (kWh) break; whether there is one.
-    pub fn refine(&mut self, horizon: &Horizon, surveyed: &[Surveyed], flows: &[Vec<f64>]) -> usize {
+    pub fn refine(
+        &mut self,
+        horizon: &Horizon,
+        surveyed: &[Surveyed],
+        flows: &[Vec<f64>],
+    ) -> usize {
         let mut broken = 0;
         for (t, flows) in flows.iter().enumerate() {
             for (node, branch) in (1..).zip(horizon.grid.branches()) {
@@ -243,8 +248,7 @@ impl Relaxed {
         let columns: Vec<(usize, usize)> =
             slots.map(|t| (t, self.consume(t, node, cap, worth, 1.0))).collect();
         let need = kwh(load.need.wh());
-        let row =
-            self.program.row(f64::NEG_INFINITY, need, columns.iter().map(|&(_, c)| (c, 1.0)));
+        let row = self.program.row(f64::NEG_INFINITY, need, columns.iter().map(|&(_, c)| (c, 1.0)));
         self.deferrables.push((row, columns));
     }
 

@@ -74,8 +74,12 @@ fn survey_slot(
     for offer in &period.offers {
         let (node, quantity) = (offer.lot.node.index(), offer.lot.quantity.wh());
         match offer.lot.side {
-            Side::Buy => (most_in[node], guess[node]) = (most_in[node] + quantity, guess[node] + quantity),
-            Side::Sell => (most_out[node], guess[node]) = (most_out[node] + quantity, guess[node] - quantity),
+            Side::Buy => {
+                (most_in[node], guess[node]) = (most_in[node] + quantity, guess[node] + quantity)
+            }
+            Side::Sell => {
+                (most_out[node], guess[node]) = (most_out[node] + quantity, guess[node] - quantity)
+            }
         }
     }
     let mut tight_in = vec![false; grid.size()];
@@ -100,10 +104,10 @@ fn survey_slot(
 }
 
 fn caps(grid: &Grid, period: &Period, node: usize) -> (i64, i64) {
-    grid.branch(Node::at(node)).map_or(
-        (period.supply.import_cap.wh(), period.supply.export_cap.wh()),
-        |branch| (branch.import_cap.wh(), branch.export_cap.wh()),
-    )
+    grid.branch(Node::at(node))
+        .map_or((period.supply.import_cap.wh(), period.supply.export_cap.wh()), |branch| {
+            (branch.import_cap.wh(), branch.export_cap.wh())
+        })
 }
 
 /// Lowest and highest price that each node can have, where the way to the root cannot be full.
@@ -147,7 +151,9 @@ fn decide(
         let (filled, empty) = match lot.side {
             _ if wishes => (false, false),
             Side::Buy => (high.is_some_and(|p| lot.limit >= p), low.is_some_and(|p| lot.limit < p)),
-            Side::Sell => (low.is_some_and(|p| lot.limit <= p), high.is_some_and(|p| lot.limit > p)),
+            Side::Sell => {
+                (low.is_some_and(|p| lot.limit <= p), high.is_some_and(|p| lot.limit > p))
+            }
         };
         match lot.side {
             _ if empty => {}

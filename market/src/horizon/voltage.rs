@@ -58,7 +58,10 @@ impl Voltage {
             }
         }
         if !(Price::ZERO..=MAX_PRICE).contains(&self.penalty) {
-            return fault(format!("penalty {} is not a price of at most {MAX_PRICE}", self.penalty));
+            return fault(format!(
+                "penalty {} is not a price of at most {MAX_PRICE}",
+                self.penalty
+            ));
         }
         Ok(())
     }

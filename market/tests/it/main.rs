@@ -4,6 +4,7 @@ mod auction;
 mod book;
 mod correction;
 mod faults;
+mod horizon;
 mod ledger;
 mod radial;
 mod radial_grid;
