@@ -82,7 +82,26 @@ struct Now {
     value: f64,
     last_hour: f64,
     profile: f64,
+    /// What is left of a fast error a slot later.
     phi: f64,
+}
+
+/// What is left of the recent errors some slots later.
+#[derive(Clone, Copy)]
+struct Left {
+    slow: f64,
+    fast: f64,
+}
+
+impl Left {
+    fn after(slots: i64, now: &Now) -> Self {
+        let steps = days(slots) * 96.0;
+        Self { slow: half_life(steps, SLOW_HALF_LIFE), fast: now.phi.powf(steps) }
+    }
+
+    fn and_after(self, other: Self) -> Self {
+        Self { slow: self.slow * other.slow, fast: self.fast * other.fast }
+    }
 }
 
 impl LoadModel {
@@ -171,10 +190,15 @@ impl LoadModel {
     /// Notes what is said now, so that it can be learned from when the slots have come.
     fn note(&mut self) {
         let Some(now) = self.now() else { return };
+        let mut left = Left::after(TRAINED_AT[0], &now);
         for (band, ahead) in TRAINED_AT.into_iter().enumerate().take(BANDS) {
+            if band > 0 {
+                // Each is trained at twice the horizon of the one before.
+                left = left.and_after(left);
+            }
             let slot = now.newest + ahead;
             let place = self.place(slot);
-            let said = self.experts(&now, slot, place);
+            let said = self.experts(&now, slot, place, left);
             self.mixture.note(band, slot, said, self.scale(place.1));
         }
     }
@@ -183,7 +207,8 @@ impl LoadModel {
         let now = self.now().filter(|now| slot > now.newest)?;
         let place = self.place(slot);
         let ahead = slot - now.newest;
-        let mixed = self.mixture.mix(ahead, &self.experts(&now, slot, place));
+        let said = self.experts(&now, slot, place, Left::after(ahead, &now));
+        let mixed = self.mixture.mix(ahead, &said);
         let scale = self.scale(place.1);
         let quantile = |i| self.bounded(mixed + self.mixture.offset(ahead, i) * scale);
         let quantiles: [f64; LEVELS.len()] = std::array::from_fn(quantile);
@@ -193,14 +218,13 @@ impl LoadModel {
     /// Says the medians of `slots` slots from `from` on, in order; none when there are none.
     pub fn medians(&self, from: i64, slots: usize, mut say: impl FnMut(f64)) -> Option<()> {
         let now = self.now().filter(|now| from > now.newest)?;
-        let mut places = self.zone.quarters(from);
-        for slot in from.. {
-            if slot - from >= i64::try_from(slots).unwrap_or(i64::MAX) {
-                break;
-            }
+        let one = Left::after(1, &now);
+        let mut left = Left::after(from - now.newest, &now);
+        for (slot, place) in (from..).zip(self.zone.quarters(from)).take(slots) {
             let ahead = slot - now.newest;
-            let place = place_of(places.next());
-            let mixed = self.mixture.mix(ahead, &self.experts(&now, slot, place));
+            let place = place_of(Some(place));
+            let mixed = self.mixture.mix(ahead, &self.experts(&now, slot, place, left));
+            left = left.and_after(one);
             let offset = self.mixture.offset(ahead, MEDIAN);
             say(self.bounded(mixed + offset * self.scale(place.1)));
         }
@@ -226,12 +250,10 @@ impl LoadModel {
         })
     }
 
-    fn experts(&self, now: &Now, slot: i64, place: (usize, usize)) -> [f64; EXPERTS] {
+    fn experts(&self, now: &Now, slot: i64, place: (usize, usize), left: Left) -> [f64; EXPERTS] {
         let ahead = slot - now.newest;
         let profile = self.profile(place.0, place.1);
-        let steps = days(ahead) * 96.0;
-        let recent = self.slow * half_life(steps, SLOW_HALF_LIFE)
-            + now.phi.powf(steps) * (now.value - now.profile - self.slow);
+        let recent = self.slow * left.slow + left.fast * (now.value - now.profile - self.slow);
         let last = if ahead > LAST_HOUR_FOR {
             self.history.at(slot - WEEK).unwrap_or(profile)
         } else {

@@ -149,7 +149,7 @@ impl SunModel {
         for (band, ahead) in TRAINED_AT.into_iter().enumerate().take(BANDS) {
             let slot = now.newest + ahead;
             let envelope = self.envelope(slot);
-            let said = self.experts(&now, slot, envelope);
+            let said = self.experts(&now, slot, envelope, nearness(ahead));
             self.mixture.note(band, slot, said, self.scale(envelope));
         }
     }
@@ -157,20 +157,25 @@ impl SunModel {
     pub fn quantiles(&self, slot: i64) -> Option<Quantiles> {
         let now = self.now().filter(|now| slot > now.newest)?;
         let envelope = self.envelope(slot);
-        let mixed = self.mixture.mix(slot - now.newest, &self.experts(&now, slot, envelope));
-        Some(std::array::from_fn(|i| self.quantile(i, slot - now.newest, mixed, envelope)))
+        let ahead = slot - now.newest;
+        let said = self.experts(&now, slot, envelope, nearness(ahead));
+        let mixed = self.mixture.mix(ahead, &said);
+        Some(std::array::from_fn(|i| self.quantile(i, ahead, mixed, envelope)))
     }
 
     /// Fills in the medians beside the loads, for slots from `from` on.
     pub fn medians(&self, from: i64, medians: &mut [(f64, f64)]) {
         let Some(now) = self.now().filter(|now| from > now.newest) else { return };
+        let one = nearness(1);
+        let mut near = nearness(from - now.newest);
         for (slot, (_, sun)) in (from..).zip(medians) {
             let envelope = self.envelope(slot);
             if envelope > 0.0 {
-                let mixed =
-                    self.mixture.mix(slot - now.newest, &self.experts(&now, slot, envelope));
-                *sun = self.quantile(MEDIAN, slot - now.newest, mixed, envelope);
+                let ahead = slot - now.newest;
+                let mixed = self.mixture.mix(ahead, &self.experts(&now, slot, envelope, near));
+                *sun = self.quantile(MEDIAN, ahead, mixed, envelope);
             }
+            near *= one;
         }
     }
 
@@ -196,12 +201,11 @@ impl SunModel {
         })
     }
 
-    fn experts(&self, now: &Now, slot: i64, envelope: f64) -> [f64; EXPERTS] {
+    fn experts(&self, now: &Now, slot: i64, envelope: f64, near: f64) -> [f64; EXPERTS] {
         #[expect(clippy::cast_precision_loss, reason = "slots are far below 2^53")]
         let ahead = (slot - now.newest) as f64;
         let yesterday = self.history.at(slot - 96).unwrap_or(now.value);
         let (sum, weight) = self.days[quarter_of(slot)];
-        let near = 1.0 - part_after(ahead, RETURN_HALF_LIFE);
         let straight = now.value + (now.value - now.before) * ahead.min(STRAIGHT_FOR);
         [
             now.value,
@@ -286,11 +290,13 @@ impl Site {
 
 /// The part that a new value gets in a mean with this half-life.
 fn part(half_life: f64) -> f64 {
-    part_after(1.0, half_life)
+    1.0 - 0.5_f64.powf(1.0 / half_life)
 }
 
-fn part_after(slots: f64, half_life: f64) -> f64 {
-    1.0 - 0.5_f64.powf(slots / half_life)
+/// How much of the recent clearness is expected so many slots later; the rest is the slow one.
+#[expect(clippy::cast_precision_loss, reason = "slots are far below 2^53")]
+fn nearness(slots: i64) -> f64 {
+    0.5_f64.powf(slots as f64 / RETURN_HALF_LIFE)
 }
 
 fn quarter_of(slot: i64) -> usize {

@@ -21,22 +21,24 @@
 mod battery;
 mod car;
 mod position;
+mod standing;
 mod tariff;
 mod worth;
 
-use market::Terms;
+use market::{Limit, Side, Step, Steps, Terms};
 use serde::{Deserialize, Serialize};
 use units::{Energy, Slot};
 
 use super::forecast::{Forecaster, HORIZON, MEDIAN, Measured, Quantiles, Site};
 use super::limits::Keep;
 use super::zone::Zone;
-use position::Position;
+use position::{Position, Rung};
+use standing::whole;
 use tariff::Tariff;
 
 pub use battery::{Battery, Store};
 pub use car::Car;
-pub use position::{MAX_STEPS, Step};
+pub use standing::Standing;
 pub use worth::{Outlook, Piece, Worth};
 
 use car::Deadline;
@@ -98,28 +100,16 @@ pub struct View<'a> {
 pub struct Decision {
     /// For which slot.
     pub slot: Slot,
-    /// Steps of a bid, highest limit first.
-    pub buy: Vec<Step>,
-    /// Steps of an ask, lowest limit first.
-    pub sell: Vec<Step>,
+    /// The bid, when there is something to buy.
+    pub buy: Option<Steps>,
+    /// The ask, when there is something to sell.
+    pub sell: Option<Steps>,
     /// Expected energy from the grid without battery and car (negative: into it).
     pub net: Energy,
     /// Energy to charge the car with in the slot, AC.
     pub car: Energy,
     /// What the battery should do in the slot, when there is one.
     pub battery: Option<Standing>,
-}
-
-/// What a battery does during a slot, whatever the load turns out to be.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Standing {
-    battery: Battery,
-    /// Of stored energy at the slot's end.
-    worth: Worth,
-    floor: Store,
-    terms: Terms,
-    /// Charged energy (negative: discharged) at the expected load without a trade, AC.
-    pub planned: Energy,
 }
 
 /// A household's bidding.
@@ -159,15 +149,18 @@ impl Policy {
 
     /// Remembers the supplier's terms of a slot.
     pub fn learn_terms(&mut self, slot: Slot, terms: Terms) {
-        self.tariff.learn(slot, terms);
+        let weekday = self.wishes.zone.local(slot).weekday();
+        self.tariff.learn(slot.number(), weekday, terms);
     }
 
     /// What to order for a slot and what to do in it; none while nothing can be forecast, or when
     /// the view has no terms.
     pub fn decide(&mut self, view: &View) -> Option<Decision> {
         let terms = *view.terms.first()?;
-        for (slot, &terms) in (view.slot.number()..).zip(view.terms) {
-            self.tariff.learn(Slot::new(slot), terms);
+        let first = view.slot.number();
+        let quarters = self.wishes.zone.quarters(first);
+        for ((slot, local), &terms) in (first..).zip(quarters).zip(view.terms) {
+            self.tariff.learn(slot, local.0, terms);
         }
         let present = view.present.map(|energy| [worth::float(energy.wh()); 5]);
         let net = self.forecaster.net(view.slot).or(present)?;
@@ -180,18 +173,29 @@ impl Policy {
         };
         let position = match (&plan, self.wishes.style) {
             (Some(plan), _) => plan.standing.position(plan.store, net[MEDIAN] + car),
-            (None, Style::Passive) => Position::from(net[MEDIAN] + car),
-            (None, _) => by_certainty(&net, car, terms),
+            (None, Style::Passive) => Position::from(self.through_battery(view, net[MEDIAN] + car)),
+            (None, _) => by_certainty(&net.map(|net| self.through_battery(view, net + car)), terms),
         };
-        let (buy, sell) = position.steps(terms, self.wishes.insist_ppm);
+        let (bid, ask) = position.steps(terms, self.wishes.insist_ppm);
+        let is_pegged = self.wishes.style == Style::Passive;
         Some(Decision {
             slot: view.slot,
-            buy,
-            sell,
+            buy: steps(&bid, Side::Buy, terms, is_pegged),
+            sell: steps(&ask, Side::Sell, terms, is_pegged),
             net: whole(net[MEDIAN]),
             car: whole(car),
             battery: plan.map(|plan| plan.standing),
         })
+    }
+
+    /// What the meter will see of a net load when the battery, without a plan, serves the house.
+    fn through_battery(&self, view: &View, net_wh: f64) -> f64 {
+        match (self.wishes.battery, view.stored) {
+            (Some(battery), Some((_, store))) => {
+                net_wh + worth::float(battery.serve_house(store, whole(net_wh)).wh())
+            }
+            _ => net_wh,
+        }
     }
 
     /// Plans the coming day at the supplier's prices, from the slot whose start the store is known
@@ -245,13 +249,8 @@ impl Policy {
         let quarters = self.wishes.zone.quarters(from.number());
         let slots =
             (from.number()..).zip(quarters).zip(medians).map(|((slot, local), (load, sun))| {
-                let terms = self.tariff.at(slot, local.0)?;
-                Some(Outlook {
-                    net_wh: load - sun,
-                    buy: worth::float(terms.retail().nano_per_wh()),
-                    sell: worth::float(terms.feed_in().nano_per_wh()),
-                    floor_wh: 0.0,
-                })
+                let [buy, sell] = self.tariff.at(slot, local.0)?;
+                Some(Outlook { net_wh: load - sun, buy, sell, floor_wh: 0.0 })
             });
         slots.collect()
     }
@@ -313,19 +312,30 @@ fn end_value(battery: &Battery, slots: &[Outlook]) -> f64 {
     f64::midpoint(sold, cheapest * battery.efficiency_out())
 }
 
+/// An order's curve; pegged limits hang on the supplier's price that they are measured from.
+fn steps(rungs: &[Rung], side: Side, terms: Terms, is_pegged: bool) -> Option<Steps> {
+    let limit = |price: units::Price| match side {
+        _ if !is_pegged => Limit::At(price),
+        Side::Buy => Limit::BelowRetail(terms.retail() - price),
+        Side::Sell => Limit::AboveFeedIn(price - terms.feed_in()),
+    };
+    let step = |rung: &Rung| Step { quantity: rung.quantity, limit: limit(rung.limit) };
+    Steps::new(rungs.iter().map(step).collect()).ok()
+}
+
 /// The terms behind an outlook.
 fn market_terms(slot: &Outlook) -> Option<Terms> {
     #[expect(clippy::cast_possible_truncation, reason = "they come from whole numbers")]
-    let price = |value: f64| units::Price::from_nano_per_wh(value as i64);
+    let price = |value: f64| units::Price::from_e5_per_kwh((value / 10.0).round() as i64);
     Terms::new(price(slot.buy), price(slot.sell)).ok()
 }
 
 /// The curve of a household without a plan: between two quantiles one more Wh is needed with a
 /// known probability.
-fn by_certainty(net: &Quantiles, car: f64, terms: Terms) -> Position {
+fn by_certainty(net: &Quantiles, terms: Terms) -> Position {
     let retail = worth::float(terms.retail().nano_per_wh());
     let room = retail - worth::float(terms.feed_in().nano_per_wh());
-    let mut position = Position::from(net[0] + car);
+    let mut position = Position::from(net[0]);
     for (i, pair) in net.windows(2).enumerate() {
         let needless = f64::midpoint(super::forecast::LEVELS[i], super::forecast::LEVELS[i + 1]);
         position.go_on(pair[1] - pair[0], retail - needless * room);
@@ -333,118 +343,167 @@ fn by_certainty(net: &Quantiles, car: f64, terms: Terms) -> Position {
     position
 }
 
-impl Standing {
-    /// Energy to charge (negative: discharge), AC, when the house needs `net` without the battery
-    /// and `scheduled` was bought for the slot (negative: sold).
-    ///
-    /// What is bought is there to be used: only beyond it energy costs the retail price, and only
-    /// what is left of it goes at the feed-in price. The answer never exceeds what fits, what is
-    /// there, or what the owner wants kept.
-    #[must_use]
-    pub fn charge(&self, store: Store, net: Energy, scheduled: Energy) -> Energy {
-        let floor = self.floor.min(store);
-        let room = self.battery.room(store);
-        let supply = self.battery.supply(store, floor);
-        let short = net - scheduled;
-        let wear = worth::float(self.battery.wear.nano_per_wh());
-        let (retail, feed_in) = (self.terms.retail(), self.terms.feed_in());
-        let is_short = short.is_positive();
-        let [buy, sell] = [
-            if is_short { retail } else { retail.max(feed_in) },
-            if is_short { feed_in.min(retail) } else { feed_in },
-        ]
-        .map(|price| worth::float(price.nano_per_wh()));
-        let left_over = (-short).max(Energy::ZERO);
-        let charges = [(left_over.min(room), sell), (room - left_over.min(room), buy)];
-        let charged = self.fill(store, charges, wear);
-        if charged.is_positive() {
-            return charged;
-        }
-        let lack = short.max(Energy::ZERO).min(supply);
-        -self.draw(store, [(lack, buy), (supply - lack, sell)], wear)
+#[cfg(test)]
+mod tests {
+    use units::Price;
+
+    use super::*;
+
+    /// 2016-01-18, a Monday, 00:00 UTC.
+    const START: i64 = 1_612_896 + 17 * 96;
+
+    fn terms(retail_e5: i64, feed_in_e5: i64) -> Terms {
+        let price = Price::from_e5_per_kwh;
+        Terms::new(price(retail_e5), price(feed_in_e5)).expect("on the tick")
     }
 
-    /// How much of these offers (energy, price), cheapest first, is worth storing, AC.
-    fn fill(&self, store: Store, offers: [(Energy, f64); 2], wear: f64) -> Energy {
-        let eta = self.battery.efficiency_in();
-        let mut pieces = self.worth.above(store.wh());
-        let mut piece = pieces.next();
-        let mut taken = 0.0;
-        for (energy, price) in offers {
-            let mut left = worth::float(energy.wh());
-            while left > 0.0
-                && let Some(Piece { wh, slope }) = &mut piece
-                && *slope * eta > price + wear
-            {
-                let part = left.min(*wh / eta);
-                (left, taken, *wh) = (left - part, taken + part, *wh - part * eta);
-                if *wh <= 1e-9 {
-                    piece = pieces.next();
-                }
-            }
-        }
-        let offered = offers[0].0 + offers[1].0;
-        whole_down(taken).min(offered)
+    fn wishes(style: Style, insist_ppm: i64) -> Wishes {
+        let zone = Zone::parse("Europe/Berlin").expect("known");
+        Wishes { style, insist_ppm, zone, site: None, battery: None, keep: vec![], car: None }
     }
 
-    /// How much of these demands (energy, price), dearest first, is worth serving, AC.
-    fn draw(&self, store: Store, demands: [(Energy, f64); 2], wear: f64) -> Energy {
-        let eta = self.battery.efficiency_out();
-        let mut pieces = self.worth.below(store.wh());
-        let mut piece = pieces.next();
-        let mut given = 0.0;
-        for (energy, price) in demands {
-            let mut left = worth::float(energy.wh());
-            while left > 0.0
-                && let Some(Piece { wh, slope }) = &mut piece
-                && (price - wear) * eta > *slope
-            {
-                let part = left.min(*wh * eta);
-                (left, given, *wh) = (left - part, given + part, *wh - part / eta);
-                if *wh <= 1e-9 {
-                    piece = pieces.next();
-                }
-            }
+    fn battery() -> Battery {
+        let wh = Energy::from_wh;
+        Battery {
+            capacity: wh(5_000),
+            charge: wh(600),
+            discharge: wh(600),
+            efficiency_in_ppm: 950_000,
+            efficiency_out_ppm: 950_000,
+            wear: Price::ZERO,
         }
-        let demanded = demands[0].0 + demands[1].0;
-        whole_down(given).min(demanded)
     }
 
-    /// What one more Wh is worth to house and battery together.
-    fn position(&self, store: Store, net_wh: f64) -> Position {
-        let wear = worth::float(self.battery.wear.nano_per_wh());
-        let floor = self.floor.min(store);
-        let (eta_in, eta_out) = (self.battery.efficiency_in(), self.battery.efficiency_out());
-        let mut supply = worth::float(self.battery.supply(store, floor).wh());
-        let mut discharges = Vec::new();
-        for piece in self.worth.below(store.wh()) {
-            let part = supply.min(piece.wh * eta_out);
-            supply -= part;
-            discharges.push((part, piece.slope / eta_out + wear));
+    /// A policy that saw a week of a steady load of 100 Wh and of sun of 500 Wh from 9 to 15 UTC.
+    fn after_a_week(wishes: Wishes) -> Policy {
+        let mut policy = Policy::new(wishes);
+        for slot in START..START + 7 * 96 {
+            let sun_wh = if (36..60).contains(&slot.rem_euclid(96)) { 500 } else { 0 };
+            policy.learn(Slot::new(slot), Measured { load_wh: 100, sun_wh: Some(sun_wh) });
         }
-        let given: f64 = discharges.iter().map(|(part, _)| part).sum();
-        let mut position = Position::from(net_wh - given);
-        for (part, price) in discharges.into_iter().rev() {
-            position.go_on(part, price);
-        }
-        let mut room = worth::float(self.battery.room(store).wh());
-        for piece in self.worth.above(store.wh()) {
-            let part = room.min(piece.wh / eta_in);
-            room -= part;
-            position.go_on(part, piece.slope * eta_in - wear);
-        }
-        position
+        policy
     }
-}
 
-/// To the nearest whole Wh.
-#[expect(clippy::cast_possible_truncation, reason = "a household's energy in a slot")]
-fn whole(wh: f64) -> Energy {
-    Energy::from_wh(wh.round() as i64)
-}
+    fn view(slot: i64, terms: &[Terms], stored_wh: Option<i64>) -> View<'_> {
+        let slot = Slot::new(slot);
+        let stored = stored_wh.map(|wh| (slot, Store::of(Energy::from_wh(wh))));
+        View { slot, terms, stored, car_lacks: None, present: None }
+    }
 
-/// Down to a whole Wh, a millionth below one counting as one.
-#[expect(clippy::cast_possible_truncation, reason = "a household's energy in a slot")]
-fn whole_down(wh: f64) -> Energy {
-    Energy::from_wh((wh + 1e-6).floor() as i64)
+    fn plain(steps: Option<&Steps>) -> Vec<(i64, Limit)> {
+        steps.map_or(&[][..], Steps::as_slice).iter().map(|s| (s.quantity.wh(), s.limit)).collect()
+    }
+
+    #[test]
+    fn without_history_the_present_power_is_the_forecast_and_without_that_there_is_none() {
+        let flat = [terms(28_800, 12_310)];
+        let mut policy = Policy::new(wishes(Style::Passive, 100_000));
+        assert_eq!(policy.decide(&view(START, &flat, None)), None);
+        let present = View { present: Some(Energy::from_wh(-70)), ..view(START, &flat, None) };
+        let decision = policy.decide(&present).expect("the present power");
+        assert_eq!((decision.buy, decision.net), (None, Energy::from_wh(-70)));
+        let above = Limit::AboveFeedIn(Price::from_e5_per_kwh(1_649));
+        assert_eq!(plain(decision.sell.as_ref()), [(70, above)]);
+        policy.learn(Slot::new(START - 2), Measured { load_wh: 40, sun_wh: None });
+        let decision = policy.decide(&view(START, &flat, None)).expect("one value is known");
+        let below = Limit::BelowRetail(Price::from_e5_per_kwh(1_649));
+        let steps = plain(decision.buy.as_ref());
+        assert!(steps.len() == 1 && steps[0].1 == below && (30..=50).contains(&steps[0].0));
+        // No room between the prices, no order.
+        let inverted = policy.decide(&view(START, &[terms(3_990, 4_640)], None)).expect("known");
+        assert_eq!((inverted.buy, inverted.sell), (None, None));
+    }
+
+    #[test]
+    fn a_ladder_wants_the_certain_at_a_high_price_and_the_doubtful_at_a_low_one() {
+        let mut policy = after_a_week(wishes(Style::Ladder, 0));
+        // Doubt: the last day was anything but steady.
+        for slot in START + 7 * 96..START + 8 * 96 {
+            let load_wh = 60 + 80 * (slot % 2);
+            policy.learn(Slot::new(slot), Measured { load_wh, sun_wh: Some(0) });
+        }
+        let flat = [terms(30_000, 10_000)];
+        let decision = policy.decide(&view(START + 8 * 96 + 1, &flat, None)).expect("known");
+        let steps = plain(decision.buy.as_ref());
+        assert!(steps.len() >= 4, "{steps:?}");
+        let limits: Vec<i64> = steps
+            .iter()
+            .map(|(_, limit)| limit.under(flat[0]).expect("a price").nano_per_wh())
+            .collect();
+        assert_eq!((limits[0], limits[1]), (300_000, 260_000));
+        assert!(
+            limits.windows(2).all(|pair| pair[0] > pair[1]) && limits[limits.len() - 1] >= 140_000
+        );
+        let net = policy.forecaster().net(Slot::new(START + 8 * 96 + 1)).expect("known");
+        let total: i64 = steps.iter().map(|(wh, _)| wh).sum();
+        assert_eq!(total, whole(net[net.len() - 1]).wh());
+    }
+
+    #[test]
+    fn a_battery_keeps_the_roof_for_the_night_and_buys_what_is_cheaper_than_tomorrow() {
+        let mut policy =
+            after_a_week(Wishes { battery: Some(battery()), ..wishes(Style::Battery, 0) });
+        let flat = [terms(28_800, 12_310)];
+        // At noon with 400 Wh left over: stores it, would buy from neighbours below retail, and
+        // sells only dear.
+        let noon = START + 7 * 96 + 48;
+        let decision = policy.decide(&view(noon, &flat, Some(1_000))).expect("known");
+        let standing = decision.battery.clone().expect("a battery");
+        let wh = Energy::from_wh;
+        assert_eq!(standing.planned, wh(400));
+        let store = Store::of(wh(1_000));
+        assert_eq!(standing.charge(store, wh(-250), wh(0)), wh(250));
+        assert_eq!(standing.charge(store, wh(150), wh(0)), wh(-150));
+        // What was bought for the slot is stored, what was sold is not.
+        assert_eq!(standing.charge(store, wh(-250), wh(200)), wh(450));
+        assert_eq!(standing.charge(store, wh(-250), wh(-200)), wh(50));
+        // A full battery sells, an empty one at night buys.
+        let full = policy.decide(&view(noon, &flat, Some(5_000))).expect("known");
+        assert!(full.sell.is_some_and(|steps| steps.as_slice()[0].quantity >= wh(390)));
+        let night = policy.decide(&view(START + 7 * 96 + 4, &flat, Some(0))).expect("known");
+        assert!(night.buy.is_some_and(|steps| steps.as_slice()[0].quantity >= wh(95)));
+    }
+
+    #[test]
+    fn what_the_owner_keeps_is_not_taken_out() {
+        let keep = vec![Keep::parse("40 % until 22:00").expect("clear")];
+        let mut policy =
+            after_a_week(Wishes { battery: Some(battery()), keep, ..wishes(Style::Battery, 0) });
+        let wh = Energy::from_wh;
+        let flat = [terms(28_800, 12_310)];
+        // Slots in UTC; Berlin is an hour ahead in winter.
+        for (quarter, stored, expected) in
+            [(72, 2_000, 0), (72, 2_100, -94), (72, 900, 0), (84, 900, -100)]
+        {
+            let slot = START + 7 * 96 + quarter;
+            let decision = policy.decide(&view(slot, &flat, Some(stored))).expect("known");
+            let standing = decision.battery.expect("a battery");
+            let charged = standing.charge(Store::of(wh(stored)), wh(100), wh(0));
+            assert_eq!(charged, wh(expected), "{quarter} {stored}");
+        }
+    }
+
+    #[test]
+    fn the_car_is_charged_in_the_cheapest_slots_before_its_time() {
+        let ready = vec![super::super::limits::Ready::parse("full by 7:00").expect("clear")];
+        let car = Car { capacity: Energy::from_wh(40_000), charge: Energy::from_wh(2_750), ready };
+        let mut policy = after_a_week(Wishes { car: Some(car), ..wishes(Style::Passive, 0) });
+        // From 0:00 UTC on: dear for two hours, cheap for two, dear again. 7:00 in Berlin is 6:00.
+        let prices: Vec<Terms> = (0..40)
+            .map(|i| terms(if (8..16).contains(&i) { 15_000 } else { 30_000 }, 8_000))
+            .collect();
+        let mut charged = Vec::new();
+        let mut lacks = Energy::from_wh(9_000);
+        for i in 0..26 {
+            let slot = START + 7 * 96 + i;
+            let known = &prices[usize::try_from(i).expect("small")..];
+            let view = View { car_lacks: Some(lacks), ..view(slot, known, None) };
+            let decision = policy.decide(&view).expect("known");
+            lacks -= decision.car;
+            charged.push(decision.car.wh());
+            policy.learn(Slot::new(slot), Measured { load_wh: 100, sun_wh: Some(0) });
+        }
+        let cheap = [2_750, 2_750, 2_750, 750];
+        assert_eq!((&charged[8..12], charged.iter().sum::<i64>()), (&cheap[..], 9_000));
+    }
 }

@@ -6,20 +6,18 @@
 //! steps of a bid, what lies on the selling side steps of an ask; the two are one truth seen from
 //! zero, so they can never trade with each other.
 
-use market::Terms;
+use market::{MAX_STEPS, Terms};
 use units::{Energy, Price};
 
-/// Most steps of one order.
-pub const MAX_STEPS: usize = 16;
 /// Most energy that is ever ordered, Wh.
 const MAX_ORDER_WH: f64 = 1e7;
 
-/// A part of an order.
+/// A step of an order with its limit as a price: on the tick, between feed-in and retail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Step {
+pub struct Rung {
     /// How much, > 0.
     pub quantity: Energy,
-    /// Highest price to pay or lowest to accept, on the tick, between feed-in and retail.
+    /// Highest price to pay or lowest to accept.
     pub limit: Price,
 }
 
@@ -49,7 +47,7 @@ impl Position {
 
     /// Bid and ask, each with its best step first. `insist_ppm` is the part of the gain between a
     /// step's worth and the supplier's price of the other side that the household insists on.
-    pub fn steps(&self, terms: Terms, insist_ppm: i64) -> (Vec<Step>, Vec<Step>) {
+    pub fn steps(&self, terms: Terms, insist_ppm: i64) -> (Vec<Rung>, Vec<Rung>) {
         if !terms.leave_room() {
             return (Vec::new(), Vec::new());
         }
@@ -73,8 +71,28 @@ impl Position {
                 ask.step(to.min(0.0) - from, price, Price::max);
             }
         }
-        (bid.steps(Bound::Above), ask.steps(Bound::Below))
+        let (bid, mut ask) = (bid.steps(Bound::Above), ask.steps(Bound::Below));
+        if let Some(best) = bid.first() {
+            keep_apart(&mut ask, best.limit + Price::TICK, terms.retail());
+        }
+        (bid, ask)
     }
+}
+
+/// A piece on both sides of zero has one price: the ask gives way, so that a household never trades
+/// with itself.
+fn keep_apart(ask: &mut Vec<Rung>, lowest: Price, highest: Price) {
+    for rung in ask.iter_mut() {
+        rung.limit = rung.limit.max(lowest);
+    }
+    ask.retain(|rung| rung.limit <= highest);
+    ask.dedup_by(|next, rung| {
+        let is_same = next.limit == rung.limit;
+        if is_same {
+            rung.quantity += next.quantity;
+        }
+        is_same
+    });
 }
 
 /// Steps under construction.
@@ -84,7 +102,7 @@ struct Ladder {
     /// Energy so far, Wh, and as whole Wh.
     total: f64,
     given: i64,
-    steps: Vec<Step>,
+    steps: Vec<Rung>,
 }
 
 /// On which side of a limit the prices lie that are as good.
@@ -116,7 +134,7 @@ impl Ladder {
         let limit = self.limit(price, worse);
         match self.steps.last_mut() {
             Some(last) if last.limit == limit => last.quantity += Energy::from_wh(quantity),
-            _ => self.steps.push(Step { quantity: Energy::from_wh(quantity), limit }),
+            _ => self.steps.push(Rung { quantity: Energy::from_wh(quantity), limit }),
         }
     }
 
@@ -142,7 +160,7 @@ impl Ladder {
 
     /// At most [`MAX_STEPS`]: neighbours with the smallest quantities are joined at the limit that
     /// is worse for the trade, so that no Wh is traded beyond its worth.
-    fn steps(mut self, bound: Bound) -> Vec<Step> {
+    fn steps(mut self, bound: Bound) -> Vec<Rung> {
         while self.steps.len() > MAX_STEPS {
             let pair = |i: &usize| self.steps[*i].quantity + self.steps[i + 1].quantity;
             let at = (0..self.steps.len() - 1).min_by_key(pair).expect("more than one step");
@@ -178,7 +196,7 @@ mod tests {
         position
     }
 
-    fn plain(steps: &[Step]) -> Vec<(i64, i64)> {
+    fn plain(steps: &[Rung]) -> Vec<(i64, i64)> {
         steps.iter().map(|step| (step.quantity.wh(), step.limit.nano_per_wh())).collect()
     }
 
@@ -198,6 +216,8 @@ mod tests {
                 vec![(200, 200_000)],
                 vec![(100, 200_010), (200, 250_010)],
             ),
+            // The same with a price on the tick: the ask gives way.
+            (curve(-100.0, &[(300.0, 200_000.0)]), 0, vec![(200, 200_000)], vec![(100, 200_010)]),
             // Needs 100, would give up 60 of a total of 160 from 250 on, and would take 50 at 120.
             (
                 curve(100.0, &[(60.0, 250_000.0), (50.0, 120_000.0), (40.0, 90_000.0)]),
