@@ -14,6 +14,7 @@ use units::{CommunityId, PointId, Slot};
 
 use crate::chance::Chance;
 use crate::config::{Config, ConfigError};
+use crate::core::policy::{Style, Wishes};
 use crate::core::{Core, Effect, Input, Level, Settings, Status};
 use crate::device::Transport;
 use crate::disk::{Disk, DiskError};
@@ -64,6 +65,16 @@ pub struct Agent {
     status: watch::Sender<Status>,
 }
 
+/// What to bid by, when the household bids.
+///
+/// No setpoints are sent to a battery: it serves its house, as inverters do by themselves, and the
+/// orders expect just that.
+fn bidding(config: &Config) -> Result<Option<Wishes>, ConfigError> {
+    let wishes = config.bidding.wishes()?;
+    let style = if wishes.style == Style::Battery { Style::Ladder } else { wishes.style };
+    Ok(config.bidding.enabled.then_some(Wishes { style, ..wishes }))
+}
+
 impl Agent {
     /// Checks the configuration, opens and locks the folder, recovers journal and state.
     ///
@@ -93,7 +104,7 @@ impl Agent {
             epoch: config.epoch,
             operator: config.operator,
             key,
-            strategy: config.strategy(),
+            bidding: bidding(config)?,
             connection_w: config.connection_w,
             grace_ms: grace_ms(config, &clock),
             clock: clock_status(config),

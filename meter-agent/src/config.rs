@@ -8,7 +8,7 @@ use protocol::{Address, ClockStatus};
 use serde::{Deserialize, Serialize};
 use units::{CommunityId, PointId};
 
-use crate::core::{Forecast, Strategy};
+use crate::bidding::BiddingConfig;
 use crate::device::{DeviceMap, Direction, Library, LibraryError, Transport};
 
 /// Largest configuration file that is read, in bytes.
@@ -58,7 +58,7 @@ pub struct Config {
     pub clock: Option<ClockConfig>,
     /// How to bid.
     #[serde(default)]
-    pub bid: BidConfig,
+    pub bidding: BiddingConfig,
     /// The devices; exactly one is the meter at the grid connection.
     #[serde(rename = "device")]
     pub devices: Vec<DeviceConfig>,
@@ -97,26 +97,6 @@ pub struct MqttConfig {
     /// File with the password, readable by its owner only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_file: Option<PathBuf>,
-}
-
-/// `[bid]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct BidConfig {
-    /// Whether to bid at all.
-    pub enabled: bool,
-    /// Where forecasts come from.
-    pub forecast: Forecast,
-    /// Position of the highest price to pay between feed-in (0) and retail (1).
-    pub buy_share: f64,
-    /// Position of the lowest price to accept between feed-in (0) and retail (1).
-    pub sell_share: f64,
-}
-
-impl Default for BidConfig {
-    fn default() -> Self {
-        Self { enabled: true, forecast: Forecast::default(), buy_share: 0.9, sell_share: 0.1 }
-    }
 }
 
 /// What a device is to the household.
@@ -254,19 +234,6 @@ impl Config {
         self.key.file.clone().unwrap_or_else(|| self.data_dir.join("household.key"))
     }
 
-    /// The bidding strategy with exact shares.
-    #[must_use]
-    pub fn strategy(&self) -> Strategy {
-        #[expect(clippy::cast_possible_truncation, reason = "checked to lie between 0 and 1")]
-        let ppm = |share: f64| (share * 1e6).round() as i64;
-        Strategy {
-            enabled: self.bid.enabled,
-            forecast: self.bid.forecast,
-            buy_share_ppm: ppm(self.bid.buy_share),
-            sell_share_ppm: ppm(self.bid.sell_share),
-        }
-    }
-
     /// The map of each device, in the order of the devices.
     ///
     /// # Errors
@@ -294,12 +261,7 @@ impl Config {
         if let Some(grace) = self.edge_grace_s {
             range("edge_grace_s", u64::from(grace), 1, 450)?;
         }
-        for (key, share) in [("buy_share", self.bid.buy_share), ("sell_share", self.bid.sell_share)]
-        {
-            if !(0.0..=1.0).contains(&share) {
-                return invalid(&format!("bid.{key}"), format!("{share} is not between 0 and 1"));
-            }
-        }
+        self.bidding.wishes()?;
         broker("mqtt", &self.mqtt)?;
         self.check_devices()
     }

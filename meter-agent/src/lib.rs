@@ -6,6 +6,7 @@
 //! that ties them together. Many agents can run in one process: nothing is global.
 
 mod agent;
+pub mod bidding;
 mod chance;
 mod check;
 pub mod config;

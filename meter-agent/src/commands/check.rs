@@ -19,10 +19,14 @@ pub fn check(file: &Path, live: bool, json: bool) -> Result<ExitCode> {
     let key = key_file::load(&config.key_file())?.public_hex();
     if !live {
         if json {
-            println!("{}", json!({ "config": "ok", "public_key": key }));
+            println!(
+                "{}",
+                json!({ "config": "ok", "public_key": key, "bidding": config.bidding.in_words()? })
+            );
         } else {
             println!("{}: {} devices, no mistakes found", file.display(), config.devices.len());
             println!("public key: {key}");
+            config.bidding.in_words()?.iter().for_each(|line| println!("{line}"));
         }
         return Ok(ExitCode::SUCCESS);
     }

@@ -73,7 +73,7 @@ impl Core {
         let bill = audit::bill(delivery, &self.knowledge());
         self.witness.advance(delivery, frontier, digest);
         let header = &delivery.header;
-        self.book.learn_terms(header.slot, header.retail, header.feed_in);
+        self.learn_terms(header.slot, header.retail, header.feed_in);
         self.caught_up(delivery.statement.slot, effects);
         match bill.and_then(|()| doubt.map_or(Ok(()), Err)) {
             Ok(()) => self.accept(now_ms, delivery, digest, effects),

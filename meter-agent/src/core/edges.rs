@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use protocol::B256;
 use units::Slot;
 
+use super::forecast::Measured;
+
 /// Edges that are remembered: a good week.
 const KEPT: usize = 800;
 
@@ -19,6 +21,8 @@ pub struct Edge {
     pub import_wh: i64,
     /// Export register, Wh.
     pub export_wh: i64,
+    /// Production of the own plant so far, Wh, where it is metered.
+    pub produced_wh: Option<i64>,
     /// When the operator's receipt for it was signed; none while there is none.
     pub receipted_ms: Option<i64>,
 }
@@ -154,6 +158,26 @@ impl Edges {
         })
     }
 
+    /// What was used and produced in a slot, when the readings at both its ends are known.
+    #[must_use]
+    pub fn measured(&self, slot: Slot) -> Option<Measured> {
+        let flow = self.flow(slot, 1)?;
+        let produced = |slot| self.at(slot)?.produced_wh;
+        let sun_wh = produced(slot)
+            .zip(produced(slot.previous()))
+            .map(|(to, from)| to - from)
+            .filter(|&sun_wh| sun_wh >= 0);
+        let net_wh = flow.import_wh - flow.export_wh;
+        Some(Measured { load_wh: net_wh + sun_wh.unwrap_or(0), sun_wh })
+    }
+
+    /// All that was measured slot by slot, oldest first.
+    pub fn all_measured(&self) -> impl Iterator<Item = (Slot, Measured)> + '_ {
+        self.by_slot
+            .keys()
+            .filter_map(|&slot| Some((Slot::new(slot), self.measured(Slot::new(slot))?)))
+    }
+
     fn trim(&mut self) {
         while self.by_slot.len() > KEPT {
             self.by_slot.pop_first();
@@ -168,7 +192,14 @@ mod tests {
     const GRACE: i64 = 60_000;
 
     fn edge(seq: u64, import_wh: i64) -> Edge {
-        Edge { seq, digest: B256::ZERO, import_wh, export_wh: 0, receipted_ms: None }
+        Edge {
+            seq,
+            digest: B256::ZERO,
+            import_wh,
+            export_wh: 0,
+            produced_wh: None,
+            receipted_ms: None,
+        }
     }
 
     #[test]

@@ -149,6 +149,7 @@ impl Core {
             ));
             return;
         }
+        self.learn_terms(offer.slot, offer.retail, offer.feed_in);
         // After a restart the order may be known and its offer not: it may never have left.
         if self.book.offer(offer.clone()) && self.is_connected() {
             self.repeat_orders(now_ms, |order| order.slot == offer.slot, effects);

@@ -21,6 +21,7 @@ pub fn edge_of(domain: &Domain, reading: &Reading) -> (Slot, Edge) {
         digest: domain.digest(reading),
         import_wh: wh(reading.import_wh),
         export_wh: wh(reading.export_wh),
+        produced_wh: reading.produced_wh.first().copied().map(wh),
         receipted_ms: None,
     };
     (Slot::new(reading.slot), edge)
@@ -104,6 +105,9 @@ impl Core {
         (self.last_seq, self.head) = (reading.seq, edge.digest);
         self.exchanged = false;
         self.edges.record(slot, edge);
+        if let (Some(policy), Some(measured)) = (&mut self.policy, self.edges.measured(slot)) {
+            policy.learn(slot, measured);
+        }
         self.outbox.appended(reading.seq);
         self.status.journalled_seq = reading.seq;
         self.status.journalled_slot = Some(slot.number());

@@ -6,7 +6,6 @@
 //! as an effect before the one that says it.
 
 mod audit;
-mod bidding;
 mod book;
 mod counter;
 mod deliveries;
@@ -30,7 +29,6 @@ use serde::{Deserialize, Serialize};
 use units::{PointId, Slot};
 
 pub use audit::Finding;
-pub use bidding::{Forecast, Strategy, Wish};
 pub use book::Placed;
 pub use counter::Counter;
 pub use edges::{Edge, Edges, Flow};
@@ -41,6 +39,7 @@ pub use witness::Witness;
 use book::Book;
 use counter::Watched;
 use outbox::Outbox;
+use policy::{Policy, Wishes};
 
 /// Slots that any message may speak of: up to the year 4800, so that no arithmetic overflows.
 const SLOTS: std::ops::Range<i64> = 1..100_000_000;
@@ -59,8 +58,8 @@ pub struct Settings {
     pub operator: Address,
     /// The household's key.
     pub key: HouseholdKey,
-    /// How to bid.
-    pub strategy: Strategy,
+    /// How to bid; none = not at all.
+    pub bidding: Option<Wishes>,
     /// The most that the grid connection can carry, W.
     pub connection_w: i64,
     /// How long after an edge a reading still belongs to it, milliseconds of market time.
@@ -210,6 +209,8 @@ pub struct Core {
     /// The newest delivery that did not hold, so that a repetition is not judged again.
     failed: Option<protocol::B256>,
     flows: Option<Flows>,
+    /// Forecasts and orders; none when the household does not bid.
+    policy: Option<Policy>,
     status: Status,
 }
 
@@ -235,7 +236,11 @@ impl Core {
             journalled_slot: behind.last().map(|(slot, _)| slot.number()),
             ..Status::default()
         };
+        let mut policy = settings.bidding.clone().map(Policy::new);
         let mut edges = Edges::new(behind, now_ms, settings.grace_ms);
+        for (slot, measured) in edges.all_measured() {
+            policy.iter_mut().for_each(|policy| policy.learn(slot, measured));
+        }
         let outbox = Outbox::new(last_seq, state.released_seq, state.released_ms);
         edges.receipted(outbox.released(), outbox.released_ms());
         status.released_seq = outbox.released();
@@ -252,6 +257,7 @@ impl Core {
             asked: None,
             failed: None,
             flows: None,
+            policy,
             status,
             settings,
         }

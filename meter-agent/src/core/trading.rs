@@ -1,9 +1,53 @@
 //! Placing orders: once per offered slot, as soon as the newest edge is known.
 
-use protocol::{Order, Up};
-use units::Slot;
+use market::{Steps, Terms};
+use protocol::{Offer, Order, Side, Up};
+use units::{Energy, Price, Slot};
 
+use super::policy::{Decision, Store, View};
 use super::{Core, Effect, Level};
+
+/// An order before it has a sequence number.
+struct Wish {
+    side: Side,
+    quantity_wh: i64,
+    limit: i64,
+}
+
+impl Wish {
+    /// The one step that says most of a decision: a message carries one quantity and one limit. Of
+    /// the first steps together, at the limit of the last of them, those with the largest product of
+    /// quantity and room to the supplier's other price.
+    fn of(decision: &Decision, terms: Terms) -> Option<Self> {
+        let bid = decision.buy.as_ref().and_then(|steps| best(steps, terms, terms.feed_in()));
+        let ask = decision.sell.as_ref().and_then(|steps| best(steps, terms, terms.retail()));
+        let (side, (_, quantity, limit)) = match (bid, ask) {
+            (Some(bid), Some(ask)) if ask.0 > bid.0 => (Side::Sell, ask),
+            (Some(bid), _) => (Side::Buy, bid),
+            (None, ask) => (Side::Sell, ask?),
+        };
+        Some(Self { side, quantity_wh: quantity.wh(), limit: limit.nano_per_wh() })
+    }
+}
+
+/// The best part of a curve: its product with the room to `other`, its quantity and its limit.
+fn best(steps: &Steps, terms: Terms, other: Price) -> Option<(i128, Energy, Price)> {
+    let mut quantity = Energy::ZERO;
+    let parts = steps.as_slice().iter().filter_map(|step| {
+        quantity += step.quantity;
+        let limit = step.limit.under(terms)?;
+        let room = i128::from((limit - other).abs().nano_per_wh());
+        Some((room * i128::from(quantity.wh()), quantity, limit))
+    });
+    // The first of equals: the better limit.
+    parts.reduce(|best, part| if part.0 > best.0 { part } else { best })
+}
+
+/// The supplier's prices; none where they are no terms, and then there is nothing to order.
+fn terms(retail: i64, feed_in: i64) -> Option<Terms> {
+    let price = Price::from_nano_per_wh;
+    Terms::new(price(retail), price(feed_in)).ok()
+}
 
 impl Core {
     /// Answers every open offer for which a forecast exists.
@@ -14,18 +58,7 @@ impl Core {
         if !self.is_connected() || self.edges.due(now_ms).is_some() {
             return;
         }
-        let fresh_ms = now_ms - Slot::LENGTH_MS;
-        let flows = self.flows.as_ref().filter(|flows| flows.taken_ms >= fresh_ms);
-        let power_mw = flows.and_then(|flows| flows.power_mw);
-        let wishes: Vec<_> = self
-            .book
-            .open_offers(now_ms)
-            .filter_map(|offer| {
-                let wish = self.settings.strategy.wish(offer, &self.edges, power_mw)??;
-                Some((offer.slot, wish))
-            })
-            .collect();
-        for (slot, wish) in wishes {
+        for (slot, wish) in self.wishes(now_ms) {
             let seq = self.next_order_seq(now_ms);
             let order = Order {
                 point: self.settings.point.to_string(),
@@ -53,6 +86,37 @@ impl Core {
         }
         self.status.considered_slot =
             self.status.considered_slot.max(self.book.newest_settled_offer());
+    }
+
+    /// What to order for every open offer.
+    fn wishes(&mut self, now_ms: i64) -> Vec<(i64, Wish)> {
+        let Some(policy) = &mut self.policy else { return Vec::new() };
+        let fresh_ms = now_ms - Slot::LENGTH_MS;
+        let flows = self.flows.as_ref().filter(|flows| flows.taken_ms >= fresh_ms);
+        // mW over a quarter of an hour: a quarter of as many mWh.
+        let present = flows.and_then(|flows| flows.power_mw);
+        let present = present.map(|mw| Energy::from_wh((mw / 4 + 500 * mw.signum()) / 1_000));
+        let battery = policy.wishes().battery;
+        let stored = battery.zip(flows.and_then(|flows| flows.soc_permille));
+        let stored = stored.map(|(battery, permille)| {
+            let wh = battery.capacity.wh() * permille.clamp(0, 1_000) / 1_000;
+            (Slot::at_ms(now_ms), Store::of(Energy::from_wh(wh)))
+        });
+        let order = |offer: &Offer| {
+            let terms = terms(offer.retail, offer.feed_in)?;
+            let slot = Slot::new(offer.slot);
+            let view = View { slot, terms: &[terms], stored, car_lacks: None, present };
+            Some((offer.slot, Wish::of(&policy.decide(&view)?, terms)?))
+        };
+        self.book.open_offers(now_ms).filter_map(order).collect()
+    }
+
+    /// Remembers the supplier's prices of a slot, for bills and for forecasts.
+    pub(super) fn learn_terms(&mut self, slot: i64, retail: i64, feed_in: i64) {
+        self.book.learn_terms(slot, retail, feed_in);
+        if let (Some(policy), Some(terms)) = (&mut self.policy, terms(retail, feed_in)) {
+            policy.learn_terms(Slot::new(slot), terms);
+        }
     }
 
     /// Sends orders again that the operator has not answered. The newest one is sent unchanged, so

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use clock::{Clock, ManualHand};
-use meter_agent::config::{BidConfig, DeviceConfig, DeviceMqttConfig, KeyConfig, MqttConfig, Role};
+use meter_agent::bidding::BiddingConfig;
+use meter_agent::config::{DeviceConfig, DeviceMqttConfig, KeyConfig, MqttConfig, Role};
 use meter_agent::{Agent, AgentError, Config, Status, check_devices};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::{AsyncClient, MqttOptions};
@@ -122,7 +123,7 @@ pub fn config(folder: &Path, host: &str, cable: &Cable, community: &str) -> Conf
             password_file: None,
         },
         clock: None,
-        bid: BidConfig::default(),
+        bidding: BiddingConfig::default(),
         devices: vec![DeviceConfig {
             name: "grid".into(),
             role: Role::Meter,

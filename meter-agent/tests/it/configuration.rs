@@ -5,6 +5,7 @@ use std::path::Path;
 
 use clock::Clock;
 use meter_agent::config::Role;
+use meter_agent::core::policy::Style;
 use meter_agent::{Agent, AgentError, Config, DiskError, key_file};
 
 const EXAMPLE: &str = include_str!("../../example.toml");
@@ -23,7 +24,8 @@ fn the_example_is_a_configuration() {
     assert_eq!(config.devices[0].role, Role::Meter);
     assert!(config.data_dir.is_absolute() && config.data_dir.ends_with("data"));
     assert_eq!(config.key_file(), config.data_dir.join("household.key"));
-    assert_eq!(config.strategy().buy_share_ppm, 900_000);
+    let wishes = config.bidding.wishes().expect("right");
+    assert_eq!((wishes.style, wishes.insist_ppm), (Style::Ladder, 100_000));
 }
 
 #[test]
@@ -42,6 +44,16 @@ fn what_the_example_says_in_comments_works_too() {
                 "[clock]",
                 "anchor_",
                 "speed",
+                "latitude",
+                "longitude",
+                "[bidding.",
+                "capacity_kwh",
+                "charge_kw",
+                "discharge_kw",
+                "efficiency_",
+                "wear_ct",
+                "keep =",
+                "ready =",
             ]
             .iter()
             .any(|key| rest.starts_with(key))
@@ -52,6 +64,11 @@ fn what_the_example_says_in_comments_works_too() {
     let config = load(&text).expect("right");
     assert_eq!(config.edge_grace_s, Some(60));
     assert!(config.clock.is_some());
+    let words = config.bidding.in_words().expect("right").join("\n");
+    for said in ["keep 30 % from 0:00 until 22:00 every day", "the car is full by 7:00 on weekdays"]
+    {
+        assert!(words.contains(said), "{words}");
+    }
     assert_eq!(config.mqtt.username.as_deref(), Some("C001"));
 }
 
@@ -70,9 +87,27 @@ fn mistakes_are_named() {
         ("epoch = 1", "colour = 1", "unknown field `colour`"),
         ("poll_interval_ms = 1000", "poll_interval_ms = 5", "poll_interval_ms: 5"),
         ("connection_w = 43500", "connection_w = -1", "connection_w"),
-        ("buy_share = 0.9", "buy_share = 1.2", "bid.buy_share: 1.2 is not between 0 and 1"),
-        ("buy_share = 0.9", "buy_share = nan", "bid.buy_share"),
-        ("forecast = \"persistence\"", "forecast = \"oracle\"", "unknown variant `oracle`"),
+        (
+            "insist_percent = 10",
+            "insist_percent = 101",
+            "bidding.insist_percent: 101 is not between",
+        ),
+        ("insist_percent = 10", "insist_percent = nan", "bidding.insist_percent"),
+        ("policy = \"ladder\"", "policy = \"oracle\"", "unknown variant `oracle`"),
+        ("policy = \"ladder\"", "policy = \"battery\"", "needs a [bidding.battery]"),
+        ("time_zone = \"Europe/Berlin\"", "time_zone = \"Berlin\"", "\"Berlin\" is no time zone"),
+        ("policy = \"ladder\"", "latitude = 48.1", "latitude and longitude belong together"),
+        (
+            "\n[[device]]",
+            "[bidding.battery]\ncapacity_kwh = 10\ncharge_kw = 5\ndischarge_kw = 5\n\
+             keep = [\"30 % unless it rains\"]\n[[device]]",
+            "bidding.battery.keep: \"30 % unless it rains\": \"unless\" is not understood; write for example",
+        ),
+        (
+            "\n[[device]]",
+            "[bidding.car]\ncapacity_kwh = 10\ncharge_kw = 11\nready = [\"soon\"]\n[[device]]",
+            "bidding.car.ready: \"soon\": found \"soon\" where",
+        ),
         ("mqtt://127.0.0.1:1883", "http://127.0.0.1", "mqtt.url"),
         ("mqtt://127.0.0.1:1883", "mqtts://127.0.0.1:8883", "TLS is not supported"),
         (

@@ -9,8 +9,9 @@ use controller::config::{
     BrokerConfig, ChainConfig, Config as ControllerConfig, FeederConfig, HouseholdConfig,
     HttpConfig, MarketConfig, RewardConfig, TariffConfig,
 };
+use meter_agent::bidding::BiddingConfig;
 use meter_agent::config::{
-    BidConfig, Config as AgentConfig, DeviceConfig, DeviceMqttConfig, KeyConfig, MqttConfig, Role,
+    Config as AgentConfig, DeviceConfig, DeviceMqttConfig, KeyConfig, MqttConfig, Role,
 };
 use units::{BusId, CommunityId, PointId};
 
@@ -28,8 +29,8 @@ pub(super) struct Plan {
     listen: Option<SocketAddr>,
     community: CommunityId,
     operator: chain::Address,
-    /// Positions between feed-in and retail at which each household buys and sells.
-    shares: BTreeMap<PointId, (f64, f64)>,
+    /// Which part of the gain each household insists on, percent.
+    insists: BTreeMap<PointId, f64>,
 }
 
 impl Plan {
@@ -52,7 +53,7 @@ impl Plan {
             .with_context(|| format!("cannot make {}", options.data_dir.display()))?;
         let tariff = tariff.name.clone();
         let mut plan = Self {
-            shares: shares(scenario, options.seed),
+            insists: insists(scenario, options.seed),
             options,
             broker,
             listen,
@@ -155,7 +156,10 @@ impl Plan {
 
     /// Writes the configuration of a household's agent.
     pub(super) fn write_agent(&self, face: &Face) -> anyhow::Result<PathBuf> {
-        let (buy_share, sell_share) = self.shares[&face.customer];
+        let bidding = BiddingConfig {
+            insist_percent: self.insists[&face.customer],
+            ..BiddingConfig::default()
+        };
         let config = AgentConfig {
             community: self.community.clone(),
             point: face.customer.clone(),
@@ -170,7 +174,7 @@ impl Plan {
             key: KeyConfig::default(),
             mqtt: MqttConfig { url: self.broker.to_string(), username: None, password_file: None },
             clock: self.options.clock,
-            bid: BidConfig { buy_share, sell_share, ..BidConfig::default() },
+            bidding,
             devices: devices(face),
         };
         let file = self.household_dir(&face.customer).join("agent.toml");
@@ -191,16 +195,15 @@ fn household_key(dir: &Path) -> anyhow::Result<protocol::HouseholdKey> {
     }
 }
 
-/// How each household bids, drawn so that a street has a curve and not a cliff: buyers go up to 55
-/// to 95 % of the way from feed-in to retail, sellers ask for 5 to 45 % of it.
-fn shares(scenario: &Scenario, seed: u64) -> BTreeMap<PointId, (f64, f64)> {
+/// What each household insists on, drawn so that a street has a curve and not a cliff: 5 to 45 % of
+/// the gain.
+fn insists(scenario: &Scenario, seed: u64) -> BTreeMap<PointId, f64> {
     let mut chance = Chance::new(seed, "bidding");
-    let mut draw = |low: u32, high: u32| {
-        let percent = chance.between(u64::from(low), u64::from(high));
-        f64::from(u32::try_from(percent).expect("a percentage")) / 100.0
+    let mut draw = || {
+        let percent = chance.between(5, 45);
+        f64::from(u32::try_from(percent).expect("a percentage"))
     };
-    let customers = scenario.customers.iter();
-    customers.map(|customer| (customer.id.clone(), (draw(55, 95), draw(5, 45)))).collect()
+    scenario.customers.iter().map(|customer| (customer.id.clone(), draw())).collect()
 }
 
 /// The words that the pages know.

@@ -385,7 +385,7 @@ fn write_agent(
         key: agent::KeyConfig::default(),
         mqtt: agent::MqttConfig { url: broker.to_owned(), username: None, password_file: None },
         clock: Some(clock),
-        bid: agent::BidConfig::default(),
+        bidding: meter_agent::bidding::BiddingConfig::default(),
         devices: devices(house),
     };
     let file = household(folder, &point).join("agent.toml");

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use meter_agent::core::policy::{Style, Wishes};
+use meter_agent::core::zone::Zone;
 use meter_agent::core::{
-    Core, Count, Effect, Entry, Evidence, Flows, Forecast, Input, Level, Recovered, Registers,
-    Settings, Strategy,
+    Core, Count, Effect, Entry, Evidence, Flows, Input, Level, Recovered, Registers, Settings,
 };
 use meter_agent::device::Observed;
 use protocol::{
@@ -45,12 +46,15 @@ fn core(operator: &Operator, recovered: Recovered, now_ms: i64) -> Core {
         epoch: 1,
         operator: operator.address(),
         key: key(),
-        strategy: Strategy {
-            enabled: true,
-            forecast: Forecast::Persistence,
-            buy_share_ppm: 900_000,
-            sell_share_ppm: 100_000,
-        },
+        bidding: Some(Wishes {
+            style: Style::Passive,
+            insist_ppm: 100_000,
+            zone: Zone::default(),
+            site: None,
+            battery: None,
+            keep: Vec::new(),
+            car: None,
+        }),
         connection_w: 40_000,
         grace_ms: GRACE_MS,
         clock: ClockStatus::Synchronised,
