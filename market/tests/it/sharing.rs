@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use market::sharing::{
-    Allocation, Hour, HourLength, Inside, Key, Keys, Levels, Premium, Quarter, Rounds, Rule, Scale,
-    SharingFault, Trade, allocate, overlay, roll_up, share, trades,
+    Allocation, Hour, HourLength, Inside, Key, Keys, Levels, Period, Premium, Quarter, Rounds,
+    Rule, Scale, SharingFault, Trade, allocate, overlay, roll_up, share, trades,
 };
 use market::{Account, Balances, Metered, Side};
 use units::{Money, PointId, Price};
@@ -245,9 +245,25 @@ fn supply_demand_has_its_ends_and_stays_between_them_below_zero() {
     // k = 1/2: 300/(20/2 + 10) = 15 ct, and half at retail.
     check(30_000, 10_000, 100, 50, 22_500, 15_000);
     check(30_000, 0, 100, 50, 15_000, 0);
-    // A straight line from 30 to -10 ct.
+    // A straight line from 30 to -10 ct, however little below zero.
+    check(30_002, -2, 100, 50, 22_501, 15_000);
     check(30_000, -10_000, 100, 50, 20_000, 10_000);
     check(-10_000, -30_000, 100, 50, -15_000, -20_000);
+}
+
+#[test]
+fn a_period_publishes_its_exact_bills_rounded_once() {
+    let street = [metered("A", 1, 0), metered("B", 3, 0), metered("C", 28, 0), metered("D", 0, 1)];
+    let mut period = Period::default();
+    period.add(SLOT, terms(1, 0), &street).expect("sound");
+    // 31 Wh at 10 nano, shared by 32 Wh: 9687.5, 29062.5 and 271250 of 10⁻¹² currency.
+    let bills = period.bills(|_| rank(0)).expect("adds up");
+    let exact: Vec<i128> = bills.iter().map(|bill| bill.exact_e12).collect();
+    assert_eq!(exact, [9_688, 29_062, 271_250, 0]);
+    let billed: Vec<i64> = bills.iter().map(|bill| bill.amount.nano()).collect();
+    assert_eq!(billed, [10, 29, 271, 0]);
+    period.add(SLOT.next(), terms(1, 0), &[missing("A")]).expect("sound");
+    assert_eq!(period.missing(), [(SLOT.next(), point("A"))]);
 }
 
 #[test]
