@@ -11,7 +11,7 @@ use units::{Energy, PointId, Slot, split};
 
 use super::pairs::{Trade, scaled, transport};
 use super::{Key, Keys, Parties, Party, SharingFault};
-use crate::{Metered, Rank};
+use crate::{MAX_QUANTITY, Metered, Rank};
 
 /// What one metering point is allocated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,11 +77,7 @@ pub fn allocate(
     key.check(is_there)?;
     let mut open = Open::of(&parties.present);
     if let Key::Pairs { then } = key {
-        let named = trades.iter().flat_map(|trade| [&trade.producer, &trade.consumer]);
-        if let Some(point) = named.into_iter().find(|point| !is_there(point)) {
-            let point = point.clone();
-            return Err(SharingFault::UnknownPoint { point, what: "a trade" });
-        }
+        check_trades(trades, is_there)?;
         open.pairs(trades);
         open.apply(then);
     } else {
@@ -90,6 +86,21 @@ pub fn allocate(
     let allocation = open.allocation(slot, &parties);
     allocation.prove()?;
     Ok(allocation)
+}
+
+/// Trades of points that are there, of a possible energy.
+fn check_trades(trades: &[Trade], is_there: impl Fn(&PointId) -> bool) -> Result<(), SharingFault> {
+    for Trade { producer, consumer, energy } in trades {
+        if let Some(point) = [producer, consumer].into_iter().find(|point| !is_there(point)) {
+            let point = point.clone();
+            return Err(SharingFault::UnknownPoint { point, what: "a trade" });
+        }
+        if !(Energy::ZERO..=MAX_QUANTITY).contains(energy) {
+            let (point, energy) = (producer.clone(), *energy);
+            return Err(SharingFault::ImpossibleEnergy { point, name: "traded energy", energy });
+        }
+    }
+    Ok(())
 }
 
 fn position(present: &[Party], point: &PointId) -> Option<usize> {

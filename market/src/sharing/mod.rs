@@ -29,7 +29,7 @@ mod shares;
 
 use units::{Energy, PointId};
 
-use crate::{MAX_QUANTITY, Metered, Rank};
+use crate::{Account, MAX_QUANTITY, Metered, Rank};
 
 pub use allocation::{Allocated, Allocation, allocate};
 pub use coefficients::{Coefficients, PairCoefficients, Scale};
@@ -86,6 +86,14 @@ pub enum SharingFault {
         rule: Rule,
         /// What to do.
         instead: &'static str,
+    },
+    /// A market posts between members, pool and supplier, and from the pool to funds.
+    #[error("a transfer from {debit} to {credit} is no part of a market's slot")]
+    OtherTransfer {
+        /// Who pays.
+        debit: Account,
+        /// Who gets.
+        credit: Account,
     },
     /// The key does not fit the metering points.
     #[error(transparent)]

@@ -20,7 +20,7 @@ use units::{Energy, Money, PointId, Slot};
 use super::exact::{money, split_money};
 use super::{Allocated, Allocation, SharingFault};
 use crate::allotment::product;
-use crate::{Account, Reason, Settlement, Terms, Transfer};
+use crate::{Account, Reason, Terms, Transfer};
 
 /// One member in both ledgers. Amounts are positive when the member pays.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,55 +54,113 @@ pub struct Overlay {
     pub supplier: Money,
     /// What of it the market did not assume, ≥ 0.
     pub shortfall: Money,
+    /// What the market posted that no allocation touches: energy of earlier times, and what the
+    /// pool gives to funds (grid fees, congestion).
+    pub kept: Vec<Transfer>,
 }
 
 /// Sets the market's result on top of the legal allocation of the same meters.
 ///
-/// `market` is what every member pays by the community's rule, without late lines:
-/// [`Shares::amounts`](super::Shares::amounts) or [`Settlement::amounts`].
+/// `market` is what the community's rule posted: [`post`](crate::post) of a settlement or
+/// [`Shares::transfers`](super::Shares::transfers). [`Overlay::transfers`] replaces it.
 ///
 /// # Errors
-/// [`SharingFault`] when `market` names others than the allocation, or collects more than the
-/// supplier gets.
+/// [`SharingFault`] when `market` names others than the allocation, moves money in a way that is
+/// neither the members' nor a fund's, or collects more than the supplier and the funds get.
 pub fn overlay(
     terms: Terms,
     legal: &Allocation,
-    market: &BTreeMap<PointId, Money>,
+    market: &[Transfer],
 ) -> Result<Overlay, SharingFault> {
     legal.prove()?;
+    let market = Market::of(market)?;
     let is_there =
         |point: &PointId| legal.of(point).is_some() || legal.missing.binary_search(point).is_ok();
-    if let Some(point) = market.keys().find(|point| !is_there(point)) {
+    if let Some(point) = market.amounts.keys().find(|point| !is_there(point)) {
         let point = point.clone();
         return Err(SharingFault::UnknownPoint { point, what: "a market amount" });
     }
-    let amount_of = |point: &PointId| market.get(point).copied().unwrap_or_default();
     let (mut lines, mut weights) = (Vec::new(), Vec::new());
     for one in &legal.lines {
-        let line = OverlayLine::of(terms, one, amount_of(&one.point))?;
+        let line = OverlayLine::of(terms, one, market.amount(&one.point)?)?;
         let alone = supplied(terms, one.import, one.export);
         let gain = money("a member's gain", (alone - i128::from(line.market.nano())).max(0))?;
         weights.push(Weight { gain: gain.nano(), local: (one.taken + one.given).wh() });
         lines.push(line);
     }
-    let shortfall = shortfall(&lines, legal, amount_of)?;
-    let all_gains: i128 = weights.iter().map(|weight| i128::from(weight.gain)).sum();
-    let enough = all_gains >= i128::from(shortfall.nano());
-    let weights: Vec<i64> =
-        weights.iter().map(|weight| if enough { weight.gain } else { weight.local }).collect();
-    let parts = split_money(shortfall, &weights, |i| legal.lines[i].rank);
+    let supplier: i128 = lines.iter().map(|line| i128::from(line.residual.nano())).sum();
+    let shortfall = market.shortfall(supplier)?;
+    let parts =
+        split_money(shortfall, &Weight::chosen(&weights, shortfall)?, |i| legal.lines[i].rank);
     for (line, part) in lines.iter_mut().zip(parts) {
         line.shortfall = part;
         line.difference = line.market + part - line.residual;
     }
     // Without a meter there is no allocation, but the auction may have settled a deviation.
-    lines.extend(legal.missing.iter().map(|point| OverlayLine::missing(point, amount_of(point))));
+    for point in &legal.missing {
+        lines.push(OverlayLine::missing(point, market.amount(point)?));
+    }
     lines.sort_by(|a, b| a.point.cmp(&b.point));
-    let supplier = lines.iter().map(|line| i128::from(line.residual.nano())).sum();
     let supplier = money("the supplier's sum", supplier)?;
-    let overlay = Overlay { slot: legal.slot, lines, supplier, shortfall };
-    overlay.prove()?;
+    let overlay = Overlay { slot: legal.slot, lines, supplier, shortfall, kept: market.kept };
+    overlay.prove(market.surplus)?;
     Ok(overlay)
+}
+
+/// What the community's rule posted, taken apart.
+#[derive(Default)]
+struct Market {
+    /// What members pay for the slot, nano-currency.
+    amounts: BTreeMap<PointId, i128>,
+    /// What the pool gives to funds, nano-currency.
+    surplus: i128,
+    kept: Vec<Transfer>,
+}
+
+impl Market {
+    fn of(transfers: &[Transfer]) -> Result<Self, SharingFault> {
+        let mut market = Self::default();
+        for transfer in transfers {
+            let amount = i128::from(transfer.amount.nano());
+            match (&transfer.debit, &transfer.credit) {
+                _ if matches!(transfer.reason, Reason::Late(_)) => {
+                    market.kept.push(transfer.clone());
+                }
+                (Account::Household(point), Account::Pool) => market.add(point, amount),
+                (Account::Pool, Account::Household(point)) => market.add(point, -amount),
+                // Replaced by what the allocation leaves to the supplier.
+                (Account::Pool, Account::Supplier) | (Account::Supplier, Account::Pool) => {}
+                // Every other account beside the pool is a fund's.
+                (Account::Pool, fund) if *fund != Account::Pool => {
+                    market.surplus += amount;
+                    market.kept.push(transfer.clone());
+                }
+                (debit, credit) => {
+                    let (debit, credit) = (debit.clone(), credit.clone());
+                    return Err(SharingFault::OtherTransfer { debit, credit });
+                }
+            }
+        }
+        Ok(market)
+    }
+
+    fn add(&mut self, point: &PointId, amount: i128) {
+        *self.amounts.entry(point.clone()).or_default() += amount;
+    }
+
+    fn amount(&self, point: &PointId) -> Result<Money, SharingFault> {
+        money("a market amount", self.amounts.get(point).copied().unwrap_or_default())
+    }
+
+    /// What supplier and funds get beyond what the market collects.
+    fn shortfall(&self, supplier: i128) -> Result<Money, SharingFault> {
+        let (left, right) = (self.amounts.values().sum::<i128>(), supplier + self.surplus);
+        if left > right {
+            let what = "the market collects what the supplier and funds get";
+            return Err(SharingFault::NotConserved { what, left, right });
+        }
+        money("the shortfall", right - left)
+    }
 }
 
 /// What a member's part of the shortfall may go by.
@@ -113,26 +171,27 @@ struct Weight {
     local: i64,
 }
 
+impl Weight {
+    /// By gain where the gains bear the shortfall, by allocated energy otherwise.
+    fn chosen(weights: &[Self], shortfall: Money) -> Result<Vec<i64>, SharingFault> {
+        let sum = |part: fn(&Self) -> i64| -> i128 {
+            weights.iter().map(|weight| i128::from(part(weight))).sum()
+        };
+        let right = i128::from(shortfall.nano());
+        if sum(|weight| weight.gain) >= right {
+            return Ok(weights.iter().map(|weight| weight.gain).collect());
+        }
+        if sum(|weight| weight.local) == 0 {
+            let what = "the market collects what the supplier and funds get";
+            return Err(SharingFault::NotConserved { what, left: 0, right });
+        }
+        Ok(weights.iter().map(|weight| weight.local).collect())
+    }
+}
+
 /// What the supplier bills for energy, nano-currency.
 fn supplied(terms: Terms, import: Energy, export: Energy) -> i128 {
     product(import, terms.retail()) - product(export, terms.feed_in())
-}
-
-/// What the supplier gets beyond what the market collects.
-fn shortfall(
-    lines: &[OverlayLine],
-    legal: &Allocation,
-    amount_of: impl Fn(&PointId) -> Money,
-) -> Result<Money, SharingFault> {
-    let supplier: i128 = lines.iter().map(|line| i128::from(line.residual.nano())).sum();
-    let present: i128 = lines.iter().map(|line| i128::from(line.market.nano())).sum();
-    let missing: i128 = legal.missing.iter().map(|p| i128::from(amount_of(p).nano())).sum();
-    let settled = present + missing;
-    if settled > supplier {
-        let what = "the market collects what the supplier gets";
-        return Err(SharingFault::NotConserved { what, left: settled, right: supplier });
-    }
-    money("the shortfall", supplier - settled)
 }
 
 impl OverlayLine {
@@ -164,7 +223,7 @@ impl OverlayLine {
 
 impl Overlay {
     /// The transfers of both ledgers: members and supplier by the legal allocation, members and
-    /// pool by the difference.
+    /// pool by the difference, and what no allocation touches.
     #[must_use]
     pub fn transfers(&self) -> Vec<Transfer> {
         let slot = self.slot;
@@ -179,29 +238,17 @@ impl Overlay {
                 transfers.extend(Transfer::of(slot, &household, &account, amount, reason));
             }
         }
+        transfers.extend(self.kept.iter().cloned());
         transfers
     }
 
-    fn prove(&self) -> Result<(), SharingFault> {
+    fn prove(&self, surplus: i128) -> Result<(), SharingFault> {
         let left = self.lines.iter().map(|line| i128::from(line.difference.nano())).sum();
-        if left == 0 {
+        if left == surplus {
             Ok(())
         } else {
             let what = "differences leave the pool empty";
-            Err(SharingFault::NotConserved { what, left, right: 0 })
+            Err(SharingFault::NotConserved { what, left, right: surplus })
         }
-    }
-}
-
-impl Settlement {
-    /// What every member pays for the slot itself, by point, without energy of earlier times: one
-    /// side of an [`overlay`].
-    #[must_use]
-    pub fn amounts(&self) -> BTreeMap<PointId, Money> {
-        let own = |bill: &crate::Bill| {
-            let late: Money = bill.charges.late.iter().map(|line| line.amount).sum();
-            bill.charges.amount - late
-        };
-        self.bills.iter().map(|bill| (bill.point.clone(), own(bill))).collect()
     }
 }

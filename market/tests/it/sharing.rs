@@ -6,7 +6,7 @@ use market::sharing::{
     Allocation, Hour, HourLength, Inside, Key, Keys, Levels, Period, Premium, Quarter, Rounds,
     Rule, Scale, SharingFault, Trade, allocate, overlay, roll_up, share, trades,
 };
-use market::{Account, Balances, Metered, Side};
+use market::{Account, Balances, Metered, Reason, Side, Transfer};
 use units::{Money, PointId, Price};
 
 use crate::settlement::{clearing, metered, missing};
@@ -284,6 +284,9 @@ fn rules_that_need_more_say_so() {
     assert!(matches!(fault, SharingFault::ImpossibleEnergy { name: "import", .. }));
     let fault =
         allocate(&Key::Pairs { then: Box::new(Key::None) }, SLOT, &street, &[trade("A", "X", 1)]);
+    let key = Key::Pairs { then: Box::new(Key::None) };
+    let negative = allocate(&key, SLOT, &street, &[trade("A", "C", -1)]).expect_err("negative");
+    assert!(matches!(negative, SharingFault::ImpossibleEnergy { name: "traded energy", .. }));
     let what = "a trade";
     assert_eq!(fault, Err(SharingFault::UnknownPoint { point: point("X"), what }));
     let other = allocate(&Key::ProRata, SLOT, &[metered("A", 0, 1)], &[]).expect("sound");
@@ -301,7 +304,7 @@ fn the_market_stands_on_top_of_another_allocation() {
     let legal = allocate(&key, SLOT, &street(), &[]).expect("sound");
     let terms = terms(30_000, 10_000);
     let market = share(Rule::MidMarket, SLOT, terms, &street(), None).expect("sound");
-    let both = overlay(terms, &legal, &market.amounts()).expect("sound");
+    let both = overlay(terms, &legal, &market.transfers()).expect("sound");
     // 450 Wh stayed unallocated and cost 20 ct each.
     assert_eq!(both.shortfall, Money::from_nano(450 * 200_000));
     assert_eq!(both.supplier, market.supplier() + both.shortfall);
@@ -315,12 +318,27 @@ fn the_market_stands_on_top_of_another_allocation() {
     }
     // C gained 250 Wh at 10 ct of 3000 Wh at 10 ct: a twelfth of the shortfall.
     assert_eq!(both.lines[2].shortfall, Money::from_nano(450 * 200_000 / 12));
-    let mut stranger = market.amounts();
-    stranger.insert(point("X"), Money::ZERO);
-    assert!(overlay(terms, &legal, &stranger).is_err());
-    let mut greedy = market.amounts();
-    greedy.insert(point("C"), Money::from_nano(10_000_000_000));
-    let fault = overlay(terms, &legal, &greedy).expect_err("collects too much");
+    let check = |from: Account, to: Account, nano: i64, text: &str| {
+        let (slot, amount, reason) = (SLOT, Money::from_nano(nano), Reason::Purchase);
+        let mut posted = market.transfers();
+        posted.push(Transfer { slot, debit: from, credit: to, amount, reason });
+        let fault = overlay(terms, &legal, &posted).expect_err(text);
+        assert!(fault.to_string().contains(text), "{fault}");
+    };
+    let household = |name: &str| Account::Household(point(name));
+    check(household("X"), Account::Pool, 1, "X has a market amount");
+    check(household("C"), Account::Pool, 100_000_000_000, "the market collects");
+    check(household("C"), Account::Supplier, 1, "no part of a market's slot");
+    check(Account::Supplier, household("C"), 1, "no part of a market's slot");
+    // Somebody without a meter is paid, and nobody is there who gained it.
+    let street = [metered("A", 10, 0), missing("M")];
+    let legal = allocate(&Key::ProRata, SLOT, &street, &[]).expect("sound");
+    let alone = share(Rule::None, SLOT, terms, &street, None).expect("sound");
+    let mut posted = alone.transfers();
+    let (debit, credit) = (Account::Pool, household("M"));
+    let (amount, reason) = (Money::from_nano(5), Reason::Sale);
+    posted.push(Transfer { slot: SLOT, debit, credit, amount, reason });
+    let fault = overlay(terms, &legal, &posted).expect_err("out of nothing");
     assert!(matches!(fault, SharingFault::NotConserved { .. }), "{fault}");
 }
 
@@ -333,7 +351,7 @@ fn an_allocation_at_inverted_prices_is_carried_by_those_it_names() {
         market.amounts(),
         share(Rule::None, SLOT, inverted, &street(), None).expect("sound").amounts()
     );
-    let both = overlay(inverted, &legal, &market.amounts()).expect("sound");
+    let both = overlay(inverted, &legal, &market.transfers()).expect("sound");
     assert_eq!(both.shortfall, Money::from_nano(1_500 * 6_400));
     let parts: Vec<i64> = both.lines.iter().map(|line| line.shortfall.nano()).collect();
     assert_eq!(parts, [3_200_000, 1_600_000, 800_000, 2_400_000, 1_600_000]);

@@ -116,7 +116,7 @@ impl Street {
             let rule = Rule::Allocated { price: Inside::Middle };
             let inside = share(rule, slot, terms, metered, Some(&legal)).expect("sound");
             let market = share(Rule::MidMarket, slot, terms, metered, None).expect("sound");
-            let both = overlay(terms, &legal, &market.amounts()).expect("sound");
+            let both = overlay(terms, &legal, &market.transfers()).expect("sound");
             by_key.shortfall += both.shortfall.nano();
             for (one, line) in inside.shares.iter().zip(&both.lines) {
                 let alone = one.alone(terms);

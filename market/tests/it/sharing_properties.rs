@@ -7,7 +7,7 @@ use market::sharing::{
     Allocation, Groups, Inside, Key, Keys, Levels, Per, Period, Quarter, Rounds, Rule, Scale,
     Trade, allocate, overlay, roll_up, share, trades,
 };
-use market::{Account, Balances, Metered, Rank, Terms, reposted, settle};
+use market::{Account, Balances, Metered, Rank, Terms, post, reposted, settle};
 use proptest::prelude::*;
 use units::{Energy, Money, PointId};
 
@@ -268,7 +268,7 @@ proptest! {
         let rules = METER_RULES.into_iter().filter(|rule| *rule != Rule::None);
         for rule in rules {
             let market = share(rule, SLOT, case.terms, &case.metered, None).expect("sound");
-            let both = overlay(case.terms, &legal, &market.amounts()).expect("sound");
+            let both = overlay(case.terms, &legal, &market.transfers()).expect("sound");
             let balances = Balances::of(&both.transfers()).expect("sound");
             prop_assert_eq!(balances.of_account(&Account::Pool), Money::ZERO);
             prop_assert_eq!(balances.of_account(&Account::Supplier), both.supplier);
@@ -295,13 +295,21 @@ proptest! {
             metered.iter().map(|one| (&one.point, one.rank)).collect();
         let pairs = trades(clearing, |point| ranks[point]);
         prop_assert_eq!(pairs.iter().map(|pair| pair.energy).sum::<Energy>(), clearing.cleared);
+        let posted = post(&settlement).expect("sound");
         for key in [Key::None, Key::ProRata, Key::Pairs { then: Box::new(Key::ProRata) }] {
             let legal = allocate(&key, clearing.slot, metered, &pairs).expect("sound");
-            let both = overlay(*terms, &legal, &settlement.amounts()).expect("sound");
+            let both = overlay(*terms, &legal, &posted).expect("sound");
             let balances = Balances::of(&both.transfers()).expect("sound");
             prop_assert_eq!(balances.of_account(&Account::Pool), Money::ZERO);
             let supplier = settlement.totals.supplier - settlement.totals.late;
             prop_assert_eq!(both.supplier, supplier + both.shortfall);
+            let late = settlement.totals.late;
+            prop_assert_eq!(balances.of_account(&Account::Supplier), both.supplier + late);
+            for (line, bill) in both.lines.iter().zip(&settlement.bills) {
+                let account = Account::Household(bill.point.clone());
+                let paid = Money::ZERO - balances.of_account(&account);
+                prop_assert_eq!(paid, bill.charges.amount + line.shortfall);
+            }
             if key != Key::None && terms.leave_room() {
                 prop_assert_eq!(both.shortfall, Money::ZERO);
             }
