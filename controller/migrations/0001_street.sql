@@ -46,9 +46,6 @@ CREATE TABLE book_order (
     point TEXT NOT NULL,
     seq INTEGER NOT NULL,
     slot INTEGER NOT NULL,
-    side TEXT NOT NULL,
-    quantity_wh INTEGER NOT NULL CHECK (quantity_wh > 0),
-    limit_nano INTEGER NOT NULL,
     received_ms INTEGER NOT NULL,
     digest BLOB NOT NULL UNIQUE,
     message TEXT NOT NULL,
@@ -71,6 +68,15 @@ CREATE TABLE clearing (
     -- Signed protocol::Clearing.
     message TEXT NOT NULL
 ) STRICT;
+
+-- The book that was cleared, by price: what may be known of it without telling whose order is whose.
+CREATE TABLE level (
+    slot INTEGER NOT NULL,
+    side TEXT NOT NULL,
+    limit_nano INTEGER NOT NULL,
+    quantity_wh INTEGER NOT NULL CHECK (quantity_wh > 0),
+    PRIMARY KEY (slot, side, limit_nano)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE fill (
     slot INTEGER NOT NULL,

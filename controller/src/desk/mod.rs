@@ -17,8 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use market::{Cumulative, LpFault, Policy, Proposal, Terms};
 use protocol::{
-    Address, Ask, Audit, B256, Domain, Down, Live, MAX_MESSAGE_BYTES, Message, OperatorKey,
-    Refusal, Signed, Topic, Up, Verified, keccak256, merkle,
+    Address, Ask, Audit, Domain, Down, Live, MAX_MESSAGE_BYTES, Message, OperatorKey, Refusal,
+    Signed, Topic, Up, Verified, keccak256, merkle,
 };
 use units::{PointId, Slot};
 
@@ -365,6 +365,3 @@ impl Rejected {
         Self { reason, detail: detail.into() }
     }
 }
-
-/// A digest as it stands in an order's or reading's link.
-const NO_DIGEST: B256 = B256::ZERO;

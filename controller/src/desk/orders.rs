@@ -1,11 +1,11 @@
 //! Orders: believed, in time, within the tariff and the connection.
 
-use market::{Book, Limits, Order as MarketOrder, Rank};
-use protocol::{B256, Down, Order, Side, Signed, Topic, Verdict, Verified};
-use units::{Energy, PointId, Price, Slot};
+use market::{Book, Limits, Node, Order as MarketOrder};
+use protocol::{B256, Down, Order, Signed, Topic, Verdict, Verified};
+use units::{PointId, Slot};
 
 use super::{Desk, Envelope, MAX_SLOTS_AHEAD, Record, Rejected, Step};
-use crate::rules::{MAX_SLOT, energy_bound, rank};
+use crate::rules::{self, MAX_SLOT, OrderFault, energy_bound, rank};
 
 /// An accepted order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,24 +18,10 @@ pub struct BookOrder {
 
 impl BookOrder {
     /// The order in the market's words, with its draw among equals.
-    pub(super) fn to_market(&self, point: &PointId, seed: B256) -> MarketOrder {
-        let body = &self.signed.body;
-        let side = side(&body.side).expect("parsed when the order was accepted");
-        to_market(point, side, body, rank(seed, self.digest.as_slice()))
-    }
-}
-
-fn to_market(point: &PointId, side: market::Side, body: &Order, rank: Rank) -> MarketOrder {
-    let (quantity, limit) = (body.quantity_wh, body.limit);
-    let (quantity, limit) = (Energy::from_wh(quantity), Price::from_nano_per_wh(limit));
-    MarketOrder::plain(point.clone(), side, quantity, limit, rank)
-}
-
-fn side(text: &str) -> Result<market::Side, Rejected> {
-    match text.parse::<Side>() {
-        Ok(Side::Buy) => Ok(market::Side::Buy),
-        Ok(Side::Sell) => Ok(market::Side::Sell),
-        Err(error) => Err(Rejected::new("malformed", error)),
+    pub(super) fn to_market(&self, point: &PointId, node: Node, seed: B256) -> MarketOrder {
+        let rank = rank(seed, self.digest.as_slice());
+        rules::to_market(&self.signed.body, point, node, rank)
+            .expect("translated when the order was accepted")
     }
 }
 
@@ -88,8 +74,8 @@ impl Desk {
             let late_ms = now_ms - gate_ms;
             return Err(Rejected::new("after the gate", format!("by {late_ms} ms for {slot}")));
         }
-        let side = side(&order.side)?;
-        let power_w = match side {
+        let malformed = |fault: OrderFault| Rejected::new("malformed", fault.to_string());
+        let power_w = match rules::side(order).map_err(malformed)? {
             market::Side::Buy => household.enrolment.max_import_w,
             market::Side::Sell => household.enrolment.max_export_w,
         };
@@ -104,8 +90,9 @@ impl Desk {
         if standing >= limits.max_orders {
             return Err(Rejected::new("book is full", format!("{standing} orders")));
         }
-        let order = to_market(point, side, order, [0; 32]);
-        Book::open(slot, self.terms(slot), limits)
+        let terms = self.terms(slot);
+        let order = rules::to_market(order, point, Node::ROOT, [0; 32]).map_err(malformed)?;
+        Book::open(slot, terms, limits)
             .place(order)
             .map_err(|refusal| Rejected::new("order", refusal.to_string()))?;
         Ok(())

@@ -6,10 +6,8 @@ use market::{Book, Clearing, Fallback, Limits, LpFault, Method, Proposal, clear}
 use protocol::{B256, Down, Fill, Offer, Public, Topic};
 use units::{PointId, Price, Slot};
 
-use super::{
-    BookOrder, ClearedRecord, Desk, FillRecord, MAX_SLOTS_PER_STEP, NO_DIGEST, Record, Step,
-};
-use crate::rules::{digests_root, seed};
+use super::{BookOrder, ClearedRecord, Desk, FillRecord, MAX_SLOTS_PER_STEP, Record, Step};
+use crate::rules::{self, digests_root, seed};
 
 /// A cleared slot that waits for its readings.
 #[derive(Debug, Clone)]
@@ -106,9 +104,11 @@ impl Desk {
 
     fn book(&self, slot: Slot, seed: B256) -> Book {
         let limits = Limits { max_orders: self.setup.market.max_orders, ..Limits::default() };
-        let mut book = Book::open(slot, self.terms(slot), limits);
+        let terms = self.terms(slot);
+        let mut book = Book::open(slot, terms, limits);
         for (point, order) in self.books.get(&slot).into_iter().flatten() {
-            book.place(order.to_market(point, seed)).expect("checked when it was accepted");
+            book.place(order.to_market(point, Node::ROOT, seed))
+                .expect("checked when it was accepted");
         }
         book
     }
@@ -177,9 +177,9 @@ impl Desk {
     ) -> Vec<FillRecord> {
         let mut records = Vec::new();
         for (point, order) in orders {
-            let market = order.to_market(point, NO_DIGEST);
-            let quantity = clearing.filled(point, market.side);
             let body = &order.signed.body;
+            let side = rules::side(body).expect("known when the order was accepted");
+            let quantity = clearing.filled(point, side);
             let fill = Fill {
                 point: point.to_string(),
                 slot: body.slot,
@@ -192,7 +192,7 @@ impl Desk {
             };
             self.send(Topic::Down(point.clone(), Down::Fill), fill, false, step);
             if quantity.is_positive() {
-                let side = match market.side {
+                let side = match side {
                     market::Side::Buy => "buy",
                     market::Side::Sell => "sell",
                 };

@@ -3,11 +3,13 @@
 
 mod draw;
 mod metering;
+mod ordering;
 mod plausible;
 mod settling;
 
 pub use draw::{digests_root, rank, salt, seed};
 pub use metering::{Metering, Registers, Span, meter};
+pub use ordering::{OrderFault, side, to_market};
 pub use plausible::{
     Connection, Implausible, MAX_SKEW_MS, MAX_SLOT, energy_bound, implausible, registers,
 };

@@ -77,15 +77,12 @@ async fn apply(db: &mut SqliteConnection, record: &Record) -> Result<(), StoreFa
         Record::Order(order, received_ms) => {
             let body = order.body();
             sqlx::query(
-                "INSERT INTO book_order (point, seq, slot, side, quantity_wh, limit_nano, \
-                 received_ms, digest, message) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO book_order (point, seq, slot, received_ms, digest, message) \
+                 VALUES (?, ?, ?, ?, ?, ?)",
             )
             .bind(&body.point)
             .bind(stored(body.seq))
             .bind(body.slot)
-            .bind(&body.side)
-            .bind(body.quantity_wh)
-            .bind(body.limit)
             .bind(received_ms)
             .bind(order.digest().to_vec())
             .bind(text(order.signed()))
@@ -162,6 +159,18 @@ async fn cleared(db: &mut SqliteConnection, record: &ClearedRecord) -> Result<()
     .bind(body.time_ms)
     .bind(text(&record.message))
     .execute(&mut *db)
+    .await?;
+    let curves = market::curves(&record.book);
+    let bids = curves.bids.iter().map(|level| (market::Side::Buy, level));
+    let levels: Vec<_> =
+        bids.chain(curves.asks.iter().map(|level| (market::Side::Sell, level))).collect();
+    let head = "INSERT INTO level (slot, side, limit_nano, quantity_wh) ";
+    insert(db, head, "", &levels, |mut row, (side, level)| {
+        row.push_bind(body.slot)
+            .push_bind(side.to_string())
+            .push_bind(level.price.nano_per_wh())
+            .push_bind(level.quantity.wh());
+    })
     .await?;
     let head = "INSERT INTO fill (slot, point, side, quantity_wh, order_digest) ";
     insert(db, head, "", &record.fills, |mut row, fill| {

@@ -251,6 +251,11 @@ fn respell(text: &str, original: &Value, changed: &Value) -> String {
             (Value::Object(fields), Value::Object(others)) => fields
                 .iter()
                 .fold(text, |text, (name, value)| walk(text, value, &others[name], name)),
+            (Value::Array(items), Value::Array(others))
+                if items.len() == others.len() && items.iter().all(Value::is_object) =>
+            {
+                items.iter().zip(others).fold(text, |text, (a, b)| walk(text, a, b, name))
+            }
             _ if a != b => {
                 let (from, to) = (format!("\"{name}\":{a}"), format!("\"{name}\":{b}"));
                 assert!(text.contains(&from), "{from} stands in {text}");
@@ -271,8 +276,8 @@ async fn a_forger_who_seals_again_is_still_named() {
     let list = |value: i64| Value::from(vec![value]);
     // (kind, which, field, forged value, part of a finding on that line)
     let table = [
-        ("order", 0, "/order/body/quantity_wh", number(501), "signature"),
-        ("order", 1, "/order/body/limit", number(260_000), "signature"),
+        ("order", 0, "/order/body/steps/0/quantity_wh", number(501), "signature"),
+        ("order", 1, "/order/body/steps/0/limit", number(260_000), "signature"),
         ("order", 2, "/received_ms", number(i64::MAX), "after the gate"),
         ("reading", 12, "/reading/body/import_wh", number(1_000_001), "signature"),
         ("reading", 12, "/reading/body/seq", number(9), "signature"),

@@ -97,14 +97,23 @@ impl Home {
     }
 
     pub fn order(&mut self, slot: Slot, side: &str, quantity_wh: i64, limit_e5: i64) -> Input {
+        self.curve(slot, side, &[(quantity_wh, "fixed", limit_e5)])
+    }
+
+    /// An order of several steps: quantity, peg, limit in 10⁻⁵ currency per kWh.
+    pub fn curve(&mut self, slot: Slot, side: &str, steps: &[(i64, &str, i64)]) -> Input {
+        let step = |&(quantity_wh, peg, limit_e5): &(i64, &str, i64)| protocol::Step {
+            quantity_wh,
+            peg: peg.to_owned(),
+            limit: limit_e5 * 10,
+        };
         self.order_seq += 1;
         let order = Order {
             point: self.point.to_string(),
             slot: slot.number(),
             seq: self.order_seq,
             side: side.into(),
-            quantity_wh,
-            limit: limit_e5 * 10,
+            steps: steps.iter().map(step).collect(),
             time_ms: slot.start_ms() - 600_000,
         };
         self.message(Up::Order, order)

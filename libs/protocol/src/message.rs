@@ -43,6 +43,18 @@ sol! {
         string quality;
     }
 
+    /// A part of an order: this much at this limit.
+    #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Step {
+        int64 quantity_wh;
+        /// `Peg` as text.
+        string peg;
+        /// Highest price to pay or lowest to accept, or the distance from what it is pegged to;
+        /// nano-currency per Wh.
+        int64 limit;
+    }
+
     /// A bid or an ask for one slot. A later sequence replaces an earlier one until the gate.
     #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -53,9 +65,8 @@ sol! {
         uint64 seq;
         /// `Side` as text.
         string side;
-        int64 quantity_wh;
-        /// Highest price to pay or lowest to accept, nano-currency per Wh.
-        int64 limit;
+        /// 1 to 16 steps; a buyer's limits fall, a seller's rise.
+        Step[] steps;
         int64 time_ms;
     }
 
@@ -360,6 +371,34 @@ word!(
         Sell = "sell",
     }
 );
+
+word!(
+    /// What a limit is measured from.
+    Peg {
+        /// Nothing: the limit is a price.
+        Fixed = "fixed",
+        /// The limit is so much below the supplier's price of the slot.
+        BelowRetail = "below retail",
+        /// The limit is so much above what the supplier pays in the slot.
+        AboveFeedIn = "above feed-in",
+    }
+);
+
+impl Step {
+    /// Up to `quantity_wh` at a price.
+    #[must_use]
+    pub fn fixed(quantity_wh: i64, limit: i64) -> Self {
+        Self { quantity_wh, peg: Peg::Fixed.to_string(), limit }
+    }
+}
+
+impl Order {
+    /// The most it trades, Wh.
+    #[must_use]
+    pub fn quantity_wh(&self) -> i64 {
+        self.steps.iter().fold(0, |sum, step| sum.saturating_add(step.quantity_wh))
+    }
+}
 
 word!(
     /// How far the reader's clock can be trusted (the states of OCMF's time status).

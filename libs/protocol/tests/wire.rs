@@ -2,7 +2,7 @@
 
 use protocol::{
     Address, B256, Domain, HouseholdKey, MAX_MESSAGE_BYTES, OperatorKey, Order, Reading, Receipt,
-    Refused, Signed, Topic, Up, public_key_from_hex,
+    Refused, Signed, Step, Topic, Up, public_key_from_hex,
 };
 use units::{CommunityId, PointId};
 
@@ -33,8 +33,10 @@ fn order() -> Order {
         slot: 1_614_528,
         seq: 9,
         side: "sell".into(),
-        quantity_wh: 250,
-        limit: 150_000,
+        steps: vec![
+            Step::fixed(250, 150_000),
+            Step { quantity_wh: 100, peg: "below retail".into(), limit: 40_000 },
+        ],
         time_ms: 1_453_075_000_000,
     }
 }

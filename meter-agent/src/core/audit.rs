@@ -7,7 +7,9 @@
 
 use market::{Basis, Late, Own, Terms, charge};
 use protocol::merkle::{self, Frontier};
-use protocol::{Address, Delivery, Domain, Header, LateLine, Order, Side, Statement, keccak256};
+use protocol::{
+    Address, Delivery, Domain, Header, LateLine, Order, Peg, Side, Statement, keccak256,
+};
 use units::{Energy, PointId, Price, Slot};
 
 use super::book::Book;
@@ -311,8 +313,9 @@ fn order(statement: &Statement, header: &Header, known: &Knowledge<'_>) -> Resul
         Side::Buy => (bought, sold),
         Side::Sell => (sold, bought),
     };
-    let Order { side, quantity_wh, limit, .. } = &order.body;
-    if other != 0 || traded > *quantity_wh {
+    let quantity_wh = order.body.quantity_wh();
+    if other != 0 || traded > quantity_wh {
+        let side = &order.body.side;
         return finding(format!(
             "{bought} Wh bought, {sold} Wh sold on an order to {side} {quantity_wh} Wh"
         ));
@@ -322,15 +325,32 @@ fn order(statement: &Statement, header: &Header, known: &Knowledge<'_>) -> Resul
     {
         return finding(format!("filled with {filled_wh} Wh, billed with {traded} Wh"));
     }
-    let worse = |price: i64| match order.side() {
-        Side::Buy => price > *limit,
-        Side::Sell => price < *limit,
-    };
-    if traded > 0 && header.price.first().copied().is_none_or(worse) {
-        let price = header.price.first();
-        return finding(format!("traded at {price:?} against a limit of {limit}"));
+    if traded > 0 {
+        let limit = marginal_limit(&order.body, traded, header);
+        let worse = |price: i64| match order.side() {
+            Side::Buy => limit.is_none_or(|limit| price > limit),
+            Side::Sell => limit.is_none_or(|limit| price < limit),
+        };
+        if header.price.first().copied().is_none_or(worse) {
+            let price = header.price.first();
+            return finding(format!("traded at {price:?} against a limit of {limit:?}"));
+        }
     }
     Ok(())
+}
+
+/// The limit of the step in which a traded energy ends; none for words that are no limit.
+fn marginal_limit(order: &Order, traded_wh: i64, header: &Header) -> Option<i64> {
+    let mut up_to = 0_i64;
+    let step = order.steps.iter().find(|step| {
+        up_to = up_to.saturating_add(step.quantity_wh);
+        up_to >= traded_wh
+    })?;
+    match step.peg.parse().ok()? {
+        Peg::Fixed => Some(step.limit),
+        Peg::BelowRetail => header.retail.checked_sub(step.limit),
+        Peg::AboveFeedIn => header.feed_in.checked_add(step.limit),
+    }
 }
 
 fn amount(statement: &Statement, header: &Header, point: &PointId) -> Result<(), Finding> {

@@ -1,7 +1,7 @@
 //! Placing orders: once per offered slot, as soon as the newest edge is known.
 
-use market::{Steps, Terms};
-use protocol::{Offer, Order, Side, Up};
+use market::{Limit, Steps, Terms};
+use protocol::{Offer, Order, Peg, Side, Step, Up};
 use units::{Energy, Price, Slot};
 
 use super::policy::{Decision, Store, View};
@@ -10,37 +10,47 @@ use super::{Core, Effect, Level};
 /// An order before it has a sequence number.
 struct Wish {
     side: Side,
-    quantity_wh: i64,
-    limit: i64,
+    steps: Vec<Step>,
 }
 
 impl Wish {
-    /// The one step that says most of a decision: a message carries one quantity and one limit. Of
-    /// the first steps together, at the limit of the last of them, those with the largest product of
-    /// quantity and room to the supplier's other price.
+    /// The side of a decision that says most: an order trades one way. It is the one with the
+    /// largest product of quantity and room to the supplier's other price.
     fn of(decision: &Decision, terms: Terms) -> Option<Self> {
-        let bid = decision.buy.as_ref().and_then(|steps| best(steps, terms, terms.feed_in()));
-        let ask = decision.sell.as_ref().and_then(|steps| best(steps, terms, terms.retail()));
-        let (side, (_, quantity, limit)) = match (bid, ask) {
+        let curve = |steps: &Option<Steps>, other: Price| {
+            steps.as_ref().map(|steps| (room(steps, terms, other), steps.clone()))
+        };
+        let bid = curve(&decision.buy, terms.feed_in());
+        let ask = curve(&decision.sell, terms.retail());
+        let (side, (_, steps)) = match (bid, ask) {
             (Some(bid), Some(ask)) if ask.0 > bid.0 => (Side::Sell, ask),
             (Some(bid), _) => (Side::Buy, bid),
             (None, ask) => (Side::Sell, ask?),
         };
-        Some(Self { side, quantity_wh: quantity.wh(), limit: limit.nano_per_wh() })
+        Some(Self { side, steps: steps.as_slice().iter().map(step).collect() })
     }
 }
 
-/// The best part of a curve: its product with the room to `other`, its quantity and its limit.
-fn best(steps: &Steps, terms: Terms, other: Price) -> Option<(i128, Energy, Price)> {
+/// A step as it crosses the wire.
+fn step(step: &market::Step) -> Step {
+    let (peg, limit) = match step.limit {
+        Limit::At(price) => (Peg::Fixed, price),
+        Limit::BelowRetail(less) => (Peg::BelowRetail, less),
+        Limit::AboveFeedIn(more) => (Peg::AboveFeedIn, more),
+    };
+    let (quantity_wh, limit) = (step.quantity.wh(), limit.nano_per_wh());
+    Step { quantity_wh, peg: peg.to_string(), limit }
+}
+
+/// The most that the first steps together, at the limit of the last of them, leave to gain.
+fn room(steps: &Steps, terms: Terms, other: Price) -> i128 {
     let mut quantity = Energy::ZERO;
     let parts = steps.as_slice().iter().filter_map(|step| {
         quantity += step.quantity;
-        let limit = step.limit.under(terms)?;
-        let room = i128::from((limit - other).abs().nano_per_wh());
-        Some((room * i128::from(quantity.wh()), quantity, limit))
+        let room = i128::from((step.limit.under(terms)? - other).abs().nano_per_wh());
+        Some(room * i128::from(quantity.wh()))
     });
-    // The first of equals: the better limit.
-    parts.reduce(|best, part| if part.0 > best.0 { part } else { best })
+    parts.max().unwrap_or_default()
 }
 
 /// The supplier's prices; none where they are no terms, and then there is nothing to order.
@@ -65,10 +75,10 @@ impl Core {
                 slot,
                 seq,
                 side: wish.side.to_string(),
-                quantity_wh: wish.quantity_wh,
-                limit: wish.limit,
+                steps: wish.steps,
                 time_ms: now_ms,
             };
+            let (side, quantity_wh) = (wish.side, order.quantity_wh());
             self.book.place(order.clone());
             self.status.orders += 1;
             self.status.ordered_slot = self.status.ordered_slot.max(Some(slot));
@@ -76,12 +86,7 @@ impl Core {
             effects.push(Effect::Publish(Up::Order, self.sign(order).to_json()));
             effects.push(Effect::Report(
                 Level::Debug,
-                format!(
-                    "ordered to {} {} Wh in slot {}",
-                    wish.side,
-                    wish.quantity_wh,
-                    Slot::new(slot)
-                ),
+                format!("ordered to {side} {quantity_wh} Wh in slot {}", Slot::new(slot)),
             ));
         }
         self.status.considered_slot =

@@ -146,7 +146,7 @@ async fn a_day_in_the_life_of_a_household() {
     // The edge behind is read at the start; the first order rests on the present power.
     home.desk.await_readings(1, home.clock.now_ms()).await;
     home.desk.await_order(FIRST.next(), home.clock.now_ms()).await;
-    assert_eq!(home.desk.orders[&FIRST.next().number()].quantity_wh, 100);
+    assert_eq!(home.desk.orders[&FIRST.next().number()].quantity_wh(), 100);
     for i in 0..8 {
         let slot = FIRST.offset(i);
         home.pass(slot, 100 + u32::try_from(i).expect("small"));

@@ -1,7 +1,7 @@
 //! Readings and orders: made once, sent until they are signed for, and never two for one number.
 
 use meter_agent::core::{Input, Level};
-use protocol::{Domain, Down, OperatorKey, Public, Receipt, Signed};
+use protocol::{Domain, Down, OperatorKey, Public, Receipt, Signed, Step};
 use units::CommunityId;
 
 use crate::support::operator::{Operator, domain, point};
@@ -204,14 +204,17 @@ fn each_offer_is_answered_once_when_the_newest_edge_is_known() {
     world.poll(2_000_000);
     let orders = world.orders();
     assert_eq!(orders.len(), 1);
-    assert_eq!((orders[0].side.as_str(), orders[0].quantity_wh), ("buy", 500));
-    assert_eq!(orders[0].limit, 271_510);
+    assert_eq!((orders[0].side.as_str(), orders[0].quantity_wh()), ("buy", 500));
+    assert_eq!(orders[0].steps[0].limit, 271_510);
     world.poll(2_000_000);
     assert_eq!(world.offer(FIRST.next()), None);
 
     world.edge(FIRST, 0, 80);
     let order = world.offer(FIRST.offset(2)).expect("the last slot is known");
-    assert_eq!((order.side.as_str(), order.quantity_wh, order.limit), ("sell", 80, 139_590));
+    assert_eq!(
+        (order.side.as_str(), order.steps.as_slice()),
+        ("sell", &[Step::fixed(80, 139_590)][..])
+    );
     assert!(order.seq > orders[0].seq);
     world.restart();
     world.step(Input::Connected);
@@ -266,7 +269,7 @@ fn an_order_that_may_never_have_left_is_sent_after_a_restart() {
     let again = world.orders()[2..].to_vec();
     // The newest goes out unchanged; the older one needs a higher number to be taken.
     assert_eq!(again[0], placed[1]);
-    assert_eq!((again[1].slot, again[1].quantity_wh), (placed[0].slot, placed[0].quantity_wh));
+    assert_eq!((again[1].slot, &again[1].steps), (placed[0].slot, &placed[0].steps));
     assert!(again[1].seq > placed[1].seq);
     let seqs: std::collections::BTreeSet<u64> = world.orders().iter().map(|o| o.seq).collect();
     let saved = world.saved.as_ref().expect("saved").content().order_seq;

@@ -1,14 +1,14 @@
 //! The auction of a slot: the book as it was signed, the draw that nobody could choose, and the one
 //! result that follows.
 
-use market::{Book, Clearing, Fill, Limits, Method, Order, Side, Terms, clear};
+use market::{Book, Clearing, Fill, Limits, Method, Node, Order, Side, Terms, clear};
 use protocol::{B256, Statement};
 use units::{Energy, PointId, Price, Slot};
 
 use super::super::line::{ClearingLine, OrderLine, StatementLine};
 use super::findings::Findings;
 use super::state::State;
-use crate::rules::{digests_root, energy_bound, rank, seed};
+use crate::rules::{self, digests_root, energy_bound, rank, seed};
 
 /// What a settlement needs to know of an auction.
 pub struct Auction {
@@ -133,16 +133,18 @@ fn order(state: &State, slot: Slot, seed: B256, line: &OrderLine) -> Result<Orde
     if line.received_ms >= state.gate_ms(slot) {
         return Err("came after the gate".to_owned());
     }
-    let (side, power_w) = match body.side.parse()? {
-        protocol::Side::Buy => (Side::Buy, member.line.max_import_w),
-        protocol::Side::Sell => (Side::Sell, member.line.max_export_w),
+    let rank = rank(seed, digest.as_slice());
+    let order = rules::to_market(body, &member.line.point, Node::ROOT, rank)
+        .map_err(|fault| fault.to_string())?;
+    let power_w = match order.side {
+        Side::Buy => member.line.max_import_w,
+        Side::Sell => member.line.max_export_w,
     };
-    let quantity = Energy::from_wh(body.quantity_wh);
+    let quantity = order.quantity().ok_or("orders more than can be counted")?;
     if quantity > energy_bound(power_w, Slot::LENGTH_MS) {
         return Err(format!("orders {quantity}, more than its connection of {power_w} W carries"));
     }
-    let (point, limit) = (member.line.point.clone(), Price::from_nano_per_wh(body.limit));
-    Ok(Order::plain(point, side, quantity, limit, rank(seed, digest.as_slice())))
+    Ok(order)
 }
 
 /// The announced result against the one that follows.

@@ -202,10 +202,7 @@ impl Reader {
     /// [`ReadFault`].
     pub async fn levels(&self, slot: Slot) -> Result<(Vec<Level>, Vec<Level>), ReadFault> {
         let rows: Vec<(String, i64, i64)> = sqlx::query_as(
-            "SELECT side, limit_nano, SUM(quantity_wh) FROM book_order o \
-             WHERE slot = ?1 AND seq = (SELECT MAX(seq) FROM book_order n \
-                 WHERE n.slot = o.slot AND n.point = o.point) \
-             GROUP BY side, limit_nano ORDER BY limit_nano",
+            "SELECT side, limit_nano, quantity_wh FROM level WHERE slot = ?1 ORDER BY limit_nano",
         )
         .bind(slot.number())
         .fetch_all(&self.pool)
@@ -219,7 +216,7 @@ impl Reader {
             match side.parse::<Side>() {
                 Ok(Side::Buy) => bids.push(level),
                 Ok(Side::Sell) => asks.push(level),
-                Err(why) => return Err(damaged("book_order", slot.number(), why)),
+                Err(why) => return Err(damaged("level", slot.number(), why)),
             }
         }
         bids.reverse();

@@ -181,9 +181,9 @@ impl Operator {
                 Side::Sell => market::Side::Sell,
             };
             let limit = if side == market::Side::Buy { FEED_IN } else { RETAIL };
-            let sixty_percent = (order.quantity_wh * 6 / 10).max(1);
+            let sixty_percent = (order.quantity_wh() * 6 / 10).max(1);
             for (point, side, wh, limit) in [
-                (point(), side, order.quantity_wh, order.limit),
+                (point(), side, order.quantity_wh(), order.steps[0].limit),
                 (neighbour(), side.opposite(), sixty_percent, limit),
             ] {
                 let (quantity, limit) = (Energy::from_wh(wh), Price::from_nano_per_wh(limit));
