@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use market::{Book, Clearing, Fallback, Limits, LpFault, Method, Proposal, clear};
+use market::{Book, Clearing, Fallback, Limits, LpFault, Method, Node, Proposal, clear};
 use protocol::{B256, Down, Fill, Offer, Public, Topic};
 use units::{PointId, Price, Slot};
 

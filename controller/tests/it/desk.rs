@@ -409,7 +409,7 @@ async fn a_price_curve_is_one_order_and_pegs_follow_the_tariff() {
     assert_eq!(street.count(cleared).await, 250, "two steps of the bid take the whole ask");
     let price = "SELECT price FROM clearing ORDER BY slot DESC LIMIT 1";
     assert_eq!(street.count(price).await, 200_000, "the second step is filled in part");
-    let levels = "SELECT SUM(limit_nano) FROM level";
+    let levels = "SELECT SUM(limit_nano) FROM level WHERE slot = (SELECT MAX(slot) FROM level)";
     assert_eq!(street.count(levels).await, 250_000 + 200_000 + 130_000 + 153_100);
 }
 
