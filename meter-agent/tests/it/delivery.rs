@@ -1,7 +1,7 @@
 //! Readings and orders: made once, sent until they are signed for, and never two for one number.
 
 use meter_agent::core::{Input, Level};
-use protocol::{Domain, Down, OperatorKey, Public, Receipt, Signed, Step};
+use protocol::{Domain, Down, OperatorKey, Peg, Public, Receipt, Signed, Step};
 use units::CommunityId;
 
 use crate::support::operator::{Operator, domain, point};
@@ -204,8 +204,11 @@ fn each_offer_is_answered_once_when_the_newest_edge_is_known() {
     world.poll(2_000_000);
     let orders = world.orders();
     assert_eq!(orders.len(), 1);
-    assert_eq!((orders[0].side.as_str(), orders[0].quantity_wh()), ("buy", 500));
-    assert_eq!(orders[0].steps[0].limit, 271_510);
+    let pegged = |quantity_wh, peg: Peg| Step { quantity_wh, peg: peg.to_string(), limit: 16_490 };
+    assert_eq!(
+        (orders[0].side.as_str(), orders[0].steps.as_slice()),
+        ("buy", &[pegged(500, Peg::BelowRetail)][..])
+    );
     world.poll(2_000_000);
     assert_eq!(world.offer(FIRST.next()), None);
 
@@ -213,7 +216,7 @@ fn each_offer_is_answered_once_when_the_newest_edge_is_known() {
     let order = world.offer(FIRST.offset(2)).expect("the last slot is known");
     assert_eq!(
         (order.side.as_str(), order.steps.as_slice()),
-        ("sell", &[Step::fixed(80, 139_590)][..])
+        ("sell", &[pegged(80, Peg::AboveFeedIn)][..])
     );
     assert!(order.seq > orders[0].seq);
     world.restart();

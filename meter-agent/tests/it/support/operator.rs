@@ -7,7 +7,7 @@ use market::{Book, Flow, Late, Limits, Metered, Settlement, Terms, clear, propos
 use protocol::merkle::{self, Frontier};
 use protocol::{
     Address, B256, Checkpoint, Clearing, Delivery, Domain, Fill, Header, LateLine, Offer,
-    OperatorKey, Order, Reading, Receipt, Side, Signed, Statement, Totals, U256, Verdict,
+    OperatorKey, Order, Peg, Reading, Receipt, Side, Signed, Statement, Totals, U256, Verdict,
     keccak256,
 };
 use units::{CommunityId, Energy, PointId, Price, Slot};
@@ -181,9 +181,14 @@ impl Operator {
                 Side::Sell => market::Side::Sell,
             };
             let limit = if side == market::Side::Buy { FEED_IN } else { RETAIL };
+            let own = match (order.steps[0].peg.parse(), order.steps[0].limit) {
+                (Ok(Peg::BelowRetail), less) => RETAIL - less,
+                (Ok(Peg::AboveFeedIn), more) => FEED_IN + more,
+                (_, limit) => limit,
+            };
             let sixty_percent = (order.quantity_wh() * 6 / 10).max(1);
             for (point, side, wh, limit) in [
-                (point(), side, order.quantity_wh(), order.steps[0].limit),
+                (point(), side, order.quantity_wh(), own),
                 (neighbour(), side.opposite(), sixty_percent, limit),
             ] {
                 let (quantity, limit) = (Energy::from_wh(wh), Price::from_nano_per_wh(limit));
