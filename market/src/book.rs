@@ -132,19 +132,19 @@ pub enum Refusal {
 /// Both orders of one metering point.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Slip {
-    buy: Option<Order>,
-    sell: Option<Order>,
+    buy: Option<Box<Order>>,
+    sell: Option<Box<Order>>,
 }
 
 impl Slip {
     fn side(&self, side: Side) -> Option<&Order> {
         match side {
-            Side::Buy => self.buy.as_ref(),
-            Side::Sell => self.sell.as_ref(),
+            Side::Buy => self.buy.as_deref(),
+            Side::Sell => self.sell.as_deref(),
         }
     }
 
-    fn side_mut(&mut self, side: Side) -> &mut Option<Order> {
+    fn side_mut(&mut self, side: Side) -> &mut Option<Box<Order>> {
         match side {
             Side::Buy => &mut self.buy,
             Side::Sell => &mut self.sell,
@@ -190,11 +190,11 @@ impl Book {
     pub fn place(&mut self, order: Order) -> Result<Option<Order>, Refusal> {
         self.check(&order)?;
         let slip = self.slips.entry(order.point.clone()).or_default();
-        let replaced = slip.side_mut(order.side).replace(order);
+        let replaced = slip.side_mut(order.side).replace(Box::new(order));
         if replaced.is_none() {
             self.len += 1;
         }
-        Ok(replaced)
+        Ok(replaced.map(|order| *order))
     }
 
     /// Takes an order back out, when there is one.
@@ -205,7 +205,7 @@ impl Book {
             self.slips.remove(point);
         }
         self.len -= 1;
-        Some(withdrawn)
+        Some(*withdrawn)
     }
 
     fn check(&self, order: &Order) -> Result<(), Refusal> {
@@ -322,7 +322,10 @@ impl Book {
 
     /// All orders by metering point, a point's bid before its ask.
     pub fn orders(&self) -> impl Iterator<Item = &Order> {
-        self.slips.values().flat_map(|slip| slip.buy.iter().chain(slip.sell.iter()))
+        self.slips
+            .values()
+            .flat_map(|slip| slip.buy.iter().chain(slip.sell.iter()))
+            .map(|order| &**order)
     }
 
     /// An order's steps as quantity and price under this book's terms, the most eager first.
@@ -334,15 +337,17 @@ impl Book {
         steps.filter_map(move |step| Some((step.quantity, step.limit.under(terms)?)))
     }
 
+    /// An order's steps as the clearing sees them.
+    pub(crate) fn lots_of(&self, order: &Order) -> impl Iterator<Item = Lot> {
+        let (node, side) = (order.node, order.side);
+        self.limits_of(order).map(move |(quantity, limit)| Lot { node, side, quantity, limit })
+    }
+
     /// Every step of every order as the clearing sees it, in the order of [`Book::orders`].
     #[must_use]
     pub fn lots(&self) -> Vec<Lot> {
         let mut lots = Vec::with_capacity(self.len);
-        for order in self.orders() {
-            let (node, side) = (order.node, order.side);
-            let steps = self.limits_of(order);
-            lots.extend(steps.map(|(quantity, limit)| Lot { node, side, quantity, limit }));
-        }
+        lots.extend(self.orders().flat_map(|order| self.lots_of(order)));
         lots
     }
 }

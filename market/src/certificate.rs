@@ -1,14 +1,12 @@
 //! The proof that a clearing is right, from the orders alone.
 //!
-//! Nothing here is shared with the code that clears: an auditor or a household checks the result
-//! against the definition, not against a second run of the same program.
+//! An auditor or a household checks the result against the definition, not against a second run
+//! of the program that cleared: here every fill is matched with its order, and the engine's own
+//! certificate, which shares no code with its search, proves the rest.
 
-use std::collections::BTreeMap;
+use units::{Energy, PointId, Price, Slot};
 
-use units::{Energy, PointId, Price, Slot, split};
-
-use crate::allotment::product;
-use crate::{Book, Clearing, Fill, Order, Side};
+use crate::{Book, Clearing, Fill, Lot, Order, Plate, PlateViolation, Side};
 
 /// What is wrong with a clearing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -153,45 +151,56 @@ impl Clearing {
         if self.slot != book.slot() {
             return Err(Violation::OtherSlot { clearing: self.slot, book: book.slot() });
         }
-        let filled = self.matched_orders(book)?;
-        let sum = |side: Side| -> Energy {
-            filled.iter().filter(|step| step.side() == side).map(|step| step.energy).sum()
-        };
-        let (bought, sold) = (sum(Side::Buy), sum(Side::Sell));
-        if bought != sold || bought != self.cleared {
-            return Err(Violation::OffBalance { bought, sold, cleared: self.cleared });
+        let orders = self.matched_orders(book)?;
+        let mut lots = Vec::with_capacity(orders.len());
+        let mut fills = Vec::with_capacity(orders.len());
+        let mut owners = Vec::with_capacity(orders.len());
+        for (order, energy) in orders {
+            for step in steps_of(book, order, energy) {
+                let (node, side) = (order.node, order.side);
+                lots.push(Lot { node, side, quantity: step.quantity, limit: step.limit });
+                fills.push(step.energy);
+                owners.push(order);
+            }
         }
-        self.check_price(&filled)?;
-        self.check_welfare(&filled)?;
-        check_shares(&filled)
+        let (cleared, welfare) = (self.cleared, self.welfare);
+        let (interval, price) = (self.interval, self.price);
+        let plate = Plate { fills, cleared, welfare, interval, price };
+        let proven = plate.certify(&lots, |lot| owners[lot].rank);
+        proven.map_err(|violation| Violation::of_plate(violation, &owners))
     }
 
-    /// Every step with its fill, after checking each fill against its order.
-    fn matched_orders<'a>(&self, book: &'a Book) -> Result<Vec<Filled<'a>>, Violation> {
-        let mut last = None;
+    /// Every order with its fill, after checking each fill against its order.
+    fn matched_orders<'a>(&self, book: &'a Book) -> Result<Vec<(&'a Order, Energy)>, Violation> {
+        let mut last: Option<&Fill> = None;
+        let mut matched = Vec::with_capacity(book.len());
+        let mut orders = book.orders();
         for fill in &self.fills {
-            let (point, side) = (fill.point.clone(), fill.side);
-            if last >= Some((&fill.point, side)) {
-                return Err(Violation::Disorder { point, side });
+            let (point, side) = (&fill.point, fill.side);
+            if last.is_some_and(|last| (&last.point, last.side) >= (point, side)) {
+                return Err(Violation::Disorder { point: point.clone(), side });
             }
-            last = Some((&fill.point, side));
-            let Some(order) = book.order(&point, side) else {
-                return Err(Violation::NoOrder { point, side });
+            last = Some(fill);
+            // Both are sorted, so that one walk over the book finds every order.
+            let order = loop {
+                match orders.next() {
+                    Some(order) if (&order.point, order.side) < (point, side) => {
+                        matched.push((order, Energy::ZERO));
+                    }
+                    Some(order) if order.side == side && order.point == *point => break order,
+                    _ => return Err(Violation::NoOrder { point: point.clone(), side }),
+                }
             };
-            let quantity = order.quantity().expect("the book has checked the sum");
-            if !fill.energy.is_positive() || fill.energy > quantity {
-                return Err(Violation::OutOfBounds { point, side, energy: fill.energy, quantity });
+            let (energy, quantity) = (fill.energy, order_sum(order));
+            if !energy.is_positive() || energy > quantity {
+                let point = point.clone();
+                return Err(Violation::OutOfBounds { point, side, energy, quantity });
             }
             self.check_limits(book, order, fill)?;
+            matched.push((order, energy));
         }
-        let mut filled = Vec::with_capacity(book.len());
-        let mut fills = self.fills.iter().peekable();
-        for order in book.orders() {
-            let own = |fill: &&Fill| fill.side == order.side && fill.point == order.point;
-            let energy = fills.next_if(own).map_or(Energy::ZERO, |fill| fill.energy);
-            filled.extend(steps_of(book, order, energy));
-        }
-        Ok(filled)
+        matched.extend(orders.map(|order| (order, Energy::ZERO)));
+        Ok(matched)
     }
 
     /// A fill at the announced price, which no step that it takes up is too timid for.
@@ -216,107 +225,50 @@ impl Clearing {
         }
         Ok(())
     }
+}
 
-    /// Interval, middle, and that no two unfilled orders agree.
-    fn check_price(&self, filled: &[Filled]) -> Result<(), Violation> {
-        let limits = |side: Side, keep: fn(&Filled) -> bool| {
-            filled
-                .iter()
-                .filter(move |step| step.side() == side && keep(step))
-                .map(|step| step.limit)
-        };
-        let some: fn(&Filled) -> bool = |step| step.energy.is_positive();
-        let rest: fn(&Filled) -> bool = |step| step.energy < step.quantity;
-        let (rest_bid, rest_ask) = (limits(Side::Buy, rest).max(), limits(Side::Sell, rest).min());
-        if let (Some(bid), Some(ask)) = (rest_bid, rest_ask)
-            && bid >= ask
-        {
-            return Err(Violation::NotMaximal { bid, ask });
+impl Violation {
+    /// In terms of orders instead of lots.
+    fn of_plate(violation: PlateViolation, owners: &[&Order]) -> Self {
+        let energy = |wh: i128| Energy::from_wh(i64::try_from(wh).unwrap_or(i64::MAX));
+        match violation {
+            PlateViolation::OffBalance { bought, sold, cleared } => {
+                Self::OffBalance { bought: energy(bought), sold: energy(sold), cleared }
+            }
+            PlateViolation::NotMaximal { bid, ask } => Self::NotMaximal { bid, ask },
+            PlateViolation::WrongInterval { stated, exact } => {
+                Self::WrongInterval { stated, exact }
+            }
+            PlateViolation::WrongPrice { stated, exact } => Self::WrongPrice { stated, exact },
+            PlateViolation::WrongWelfare { stated, exact } => Self::WrongWelfare { stated, exact },
+            PlateViolation::NotOptimal { welfare, bound } => Self::NotOptimal { welfare, bound },
+            PlateViolation::NotProRata { lot, energy, exact } => {
+                let (point, side) = (owners[lot].point.clone(), owners[lot].side);
+                Self::NotProRata { point, side, energy, exact }
+            }
+            PlateViolation::Shape { .. } | PlateViolation::OutOfBounds { .. } => {
+                unreachable!("the fills were spread over the steps within their bounds")
+            }
         }
-        let lowest = limits(Side::Sell, some).max().max(rest_bid);
-        let highest = limits(Side::Buy, some).chain(rest_ask).min();
-        let exact = if self.cleared.is_zero() { None } else { lowest.zip(highest) };
-        if self.interval != exact {
-            return Err(Violation::WrongInterval { stated: self.interval, exact });
-        }
-        let middle = exact.map(|(lowest, highest)| lowest.middle(highest));
-        if self.price != middle {
-            return Err(Violation::WrongPrice { stated: self.price, exact: middle });
-        }
-        Ok(())
-    }
-
-    /// Stated welfare, and that it reaches the dual bound.
-    fn check_welfare(&self, filled: &[Filled]) -> Result<(), Violation> {
-        let exact: i128 = filled
-            .iter()
-            .map(|step| match step.side() {
-                Side::Buy => product(step.energy, step.limit),
-                Side::Sell => -product(step.energy, step.limit),
-            })
-            .sum();
-        if self.welfare != exact {
-            return Err(Violation::WrongWelfare { stated: self.welfare, exact });
-        }
-        let Some(price) = self.price else {
-            return Ok(()); // nothing traded, and `check_price` has shown that no two orders agree
-        };
-        let bound: i128 = filled
-            .iter()
-            .filter(|step| step.side().gains(step.limit, price))
-            .map(|step| product(step.quantity, (step.limit - price).abs()))
-            .sum();
-        if exact != bound {
-            return Err(Violation::NotOptimal { welfare: exact, bound });
-        }
-        Ok(())
     }
 }
 
+fn order_sum(order: &Order) -> Energy {
+    order.quantity().expect("the book has checked the sum")
+}
+
 /// One step of an order and what it got.
-struct Filled<'a> {
-    order: &'a Order,
+struct Filled {
     quantity: Energy,
     limit: Price,
     energy: Energy,
 }
 
-impl Filled<'_> {
-    const fn side(&self) -> Side {
-        self.order.side
-    }
-}
-
 /// An order's steps with its fill, which takes up the most eager step first.
-fn steps_of<'a>(
-    book: &Book,
-    order: &'a Order,
-    mut left: Energy,
-) -> impl Iterator<Item = Filled<'a>> {
+fn steps_of(book: &Book, order: &Order, mut left: Energy) -> impl Iterator<Item = Filled> {
     book.limits_of(order).map(move |(quantity, limit)| {
         let energy = left.min(quantity);
         left -= energy;
-        Filled { order, quantity, limit, energy }
+        Filled { quantity, limit, energy }
     })
-}
-
-/// Steps with the same side and limit share in proportion to their quantity.
-fn check_shares(filled: &[Filled]) -> Result<(), Violation> {
-    let mut equals: BTreeMap<(Side, Price), Vec<&Filled>> = BTreeMap::new();
-    for step in filled {
-        equals.entry((step.side(), step.limit)).or_default().push(step);
-    }
-    for steps in equals.values() {
-        let total: Energy = steps.iter().map(|step| step.energy).sum();
-        let quantities: Vec<i64> = steps.iter().map(|step| step.quantity.wh()).collect();
-        let shares = split(total.wh(), &quantities, |i| steps[i].order.rank);
-        for (step, share) in steps.iter().zip(shares) {
-            let (energy, exact) = (step.energy, Energy::from_wh(share));
-            if energy != exact {
-                let (point, side) = (step.order.point.clone(), step.side());
-                return Err(Violation::NotProRata { point, side, energy, exact });
-            }
-        }
-    }
-    Ok(())
 }

@@ -1,10 +1,10 @@
 //! The result of a slot's auction: one price, and how much of every order is filled.
 
-use units::{Energy, PointId, Price, Slot, split};
+use units::{Energy, PointId, Price, Slot};
 
-use crate::allotment::{Allotment, Flaw};
+use crate::allotment::{Allotment, Flaw, Outcome};
 use crate::level::Levels;
-use crate::{Book, Lot, LpFault, Proposal, Side, merit_order};
+use crate::{Book, Lot, LpFault, Node, Order, Proposal, Rank, Side, plate};
 
 /// How much of one order is filled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,17 +20,17 @@ pub struct Fill {
     pub price: Price,
 }
 
-/// Where an allotment came from.
+/// Where a result came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Method {
     /// The linear program, rounded and proven.
     Lp,
-    /// The exact merit order, because of this.
-    MeritOrder(Fallback),
+    /// The exact clearing in integers, because of this.
+    Exact(Fallback),
 }
 
-/// Why the merit order answered.
+/// Why the linear program did not answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Fallback {
@@ -47,8 +47,8 @@ pub enum Fallback {
 
 /// The auction's result for one slot.
 ///
-/// It is a function of the book alone: linear program and merit order lead to the same price and
-/// the same fills.
+/// It is a function of the book alone: linear program and exact clearing lead to the same price
+/// and the same fills.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Clearing {
@@ -82,61 +82,116 @@ impl Clearing {
 
 /// Clears a book: welfare-maximal, at one price, ties at the margin shared pro rata.
 ///
-/// A proposal is rounded to whole Wh and proven in integers; with none, a failed or a wrong one,
-/// the merit order answers and [`Clearing::method`] says why, so that a slot always clears. Orders
-/// with the marginal limit share what is left for them in proportion to their quantity; the last
-/// Wh go by largest remainder, then by the orders' [`Rank`](crate::Rank).
+/// The answer is computed exactly in integers. A proposal is rounded to whole Wh and proven to be
+/// as good; with none, a failed or a wrong one, [`Clearing::method`] says so, and nothing else
+/// changes. Orders with the marginal limit share what is left for them in proportion to their
+/// quantity; the last Wh go by largest remainder, then by the orders' [`Rank`](crate::Rank).
 #[must_use]
 pub fn clear(book: &Book, proposal: Option<Result<Proposal, LpFault>>) -> Clearing {
-    let levels = Levels::of(book);
-    let proven = match proposal {
-        None => Err(Fallback::NotAsked),
-        Some(Err(fault)) => Err(Fallback::NoAnswer(fault)),
-        Some(Ok(proposal)) => Allotment::rounded(&proposal, &levels)
-            .and_then(|allotment| Ok((allotment.prove(&levels)?, allotment)))
-            .map_err(Fallback::Wrong),
-    };
-    let (outcome, allotment, method) = match proven {
-        Ok((outcome, allotment)) => (outcome, allotment, Method::Lp),
-        Err(fallback) => {
-            let allotment = merit_order::allot(&levels);
-            let outcome = allotment.prove(&levels).expect("the merit order is optimal");
-            (outcome, allotment, Method::MeritOrder(fallback))
-        }
-    };
-    let price = outcome.interval.map(|(lowest, highest)| lowest.middle(highest));
-    Clearing {
-        slot: book.slot(),
-        cleared: outcome.cleared,
-        welfare: outcome.welfare,
-        price,
-        interval: outcome.interval,
-        fills: fills(&levels, &allotment, price),
-        method,
+    Standby::of(book).answer(proposal)
+}
+
+/// A slot's exact answer, there before any solver is asked.
+///
+/// Compute it when the gate closes, ask the solver for as long as there is time, and take the
+/// [`answer`](Self::answer): the solver can only confirm what stands, and a slot always clears.
+#[derive(Debug, Clone)]
+pub struct Standby {
+    lots: Vec<Lot>,
+    clearing: Clearing,
+}
+
+impl Standby {
+    /// Clears a book exactly.
+    #[must_use]
+    pub fn of(book: &Book) -> Self {
+        let owners = Owners::of(book);
+        let mut lots = Vec::with_capacity(owners.orders.len());
+        lots.extend(owners.orders.iter().flat_map(|order| book.lots_of(order)));
+        let plate = plate::clear(&lots, |lot| owners.rank(lot)).expect("the book checks its lots");
+        let clearing = Clearing {
+            slot: book.slot(),
+            cleared: plate.cleared,
+            welfare: plate.welfare,
+            price: plate.price,
+            interval: plate.interval,
+            fills: owners.fills(&plate.fills, |_| plate.price),
+            method: Method::Exact(Fallback::NotAsked),
+        };
+        Self { lots, clearing }
+    }
+
+    /// The result without a solver.
+    #[must_use]
+    pub const fn clearing(&self) -> &Clearing {
+        &self.clearing
+    }
+
+    /// The result, with the solver's answer when it can be proven.
+    #[must_use]
+    pub fn answer(self, proposal: Option<Result<Proposal, LpFault>>) -> Clearing {
+        let method = match proposal {
+            None => Method::Exact(Fallback::NotAsked),
+            Some(Err(fault)) => Method::Exact(Fallback::NoAnswer(fault)),
+            Some(Ok(proposal)) => match self.prove(&proposal) {
+                Ok(()) => Method::Lp,
+                Err(flaw) => Method::Exact(Fallback::Wrong(flaw)),
+            },
+        };
+        Clearing { method, ..self.clearing }
+    }
+
+    /// A proven proposal means the same as what stands here, because the best result is unique.
+    fn prove(&self, proposal: &Proposal) -> Result<(), Flaw> {
+        let levels = Levels::of_lots(&self.lots);
+        let outcome = Allotment::rounded(proposal, &levels)?.prove(&levels)?;
+        let Clearing { cleared, welfare, interval, .. } = self.clearing;
+        assert_eq!(outcome, Outcome { cleared, welfare, interval }, "two proven optima");
+        Ok(())
     }
 }
 
-/// Shares every level's energy among its orders.
-fn fills(levels: &Levels, allotment: &Allotment, price: Option<Price>) -> Vec<Fill> {
-    let mut filled = vec![Energy::ZERO; levels.lots.len()];
-    let bids = levels.bids.iter().zip(&allotment.bids);
-    let asks = levels.asks.iter().zip(&allotment.asks);
-    for (level, &energy) in bids.chain(asks) {
-        let quantities: Vec<i64> =
-            level.members.iter().map(|&i| levels.lots[i].0.quantity.wh()).collect();
-        let shares = split(energy.wh(), &quantities, |k| levels.lots[level.members[k]].1.rank);
-        for (&i, share) in level.members.iter().zip(shares) {
-            filled[i] = Energy::from_wh(share);
+/// Whose a lot is.
+struct Owners<'a> {
+    orders: Vec<&'a Order>,
+    /// Per order, the index of its first lot; empty when every order has one lot.
+    first: Vec<usize>,
+}
+
+impl<'a> Owners<'a> {
+    fn of(book: &'a Book) -> Self {
+        let orders: Vec<&Order> = book.orders().collect();
+        let mut first = Vec::new();
+        if orders.iter().any(|order| order.steps.as_slice().len() > 1) {
+            let mut lots = 0;
+            first.extend(orders.iter().map(|order| {
+                lots += order.steps.as_slice().len();
+                lots - order.steps.as_slice().len()
+            }));
         }
+        Self { orders, first }
     }
-    let Some(price) = price else { return Vec::new() };
-    let mut fills: Vec<Fill> = Vec::new();
-    for (&(Lot { side, .. }, order), energy) in levels.lots.iter().zip(filled) {
-        match fills.last_mut() {
-            _ if !energy.is_positive() => {}
-            Some(fill) if fill.side == side && fill.point == order.point => fill.energy += energy,
-            _ => fills.push(Fill { point: order.point.clone(), side, energy, price }),
+
+    fn rank(&self, lot: usize) -> Rank {
+        if self.first.is_empty() {
+            return self.orders[lot].rank;
         }
+        let order = self.first.partition_point(|&first| first <= lot) - 1;
+        self.orders[order].rank
     }
-    fills
+
+    /// Fills of orders from those of their steps.
+    fn fills(&self, energies: &[Energy], price_at: impl Fn(Node) -> Option<Price>) -> Vec<Fill> {
+        let mut energies = energies.iter();
+        let filled = |&order: &&Order| -> Option<Fill> {
+            let steps = order.steps.as_slice().len();
+            let energy: Energy = energies.by_ref().take(steps).sum();
+            if !energy.is_positive() {
+                return None;
+            }
+            let price = price_at(order.node)?;
+            Some(Fill { point: order.point.clone(), side: order.side, energy, price })
+        };
+        self.orders.iter().filter_map(filled).collect()
+    }
 }

@@ -1,38 +1,35 @@
-//! Price levels: orders of one side with the same limit, which the clearing treats as one.
+//! Price levels: orders of one side with the same limit, which a solver need not tell apart.
 
 use units::{Energy, Price};
 
-use crate::{Book, Lot, Order, Side};
+use crate::{Book, Lot, Side};
 
 /// All orders of one side at one limit.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Level {
     pub price: Price,
     /// Sum of the orders.
     pub quantity: Energy,
-    /// Indices into [`Levels::lots`].
-    pub members: Vec<usize>,
 }
 
 /// A book by price: the best level of each side first.
 #[derive(Debug)]
-pub(crate) struct Levels<'a> {
-    /// Every step with its order, in the order of the book.
-    pub lots: Vec<(Lot, &'a Order)>,
+pub(crate) struct Levels {
     /// Bids, highest first.
     pub bids: Vec<Level>,
     /// Asks, lowest first.
     pub asks: Vec<Level>,
 }
 
-impl<'a> Levels<'a> {
-    pub fn of(book: &'a Book) -> Self {
-        let steps =
-            book.orders().flat_map(|order| order.steps.as_slice().iter().map(move |_| order));
-        let lots: Vec<(Lot, &Order)> = book.lots().into_iter().zip(steps).collect();
-        let bids = levels(&lots, Side::Buy);
-        let asks = levels(&lots, Side::Sell);
-        Self { lots, bids, asks }
+impl Levels {
+    pub fn of(book: &Book) -> Self {
+        Self::of_lots(&book.lots())
+    }
+
+    pub fn of_lots(lots: &[Lot]) -> Self {
+        let mut bids = levels(lots, Side::Buy);
+        bids.reverse();
+        Self { bids, asks: levels(lots, Side::Sell) }
     }
 
     pub fn side(&self, side: Side) -> &[Level] {
@@ -43,20 +40,18 @@ impl<'a> Levels<'a> {
     }
 }
 
-fn levels(lots: &[(Lot, &Order)], side: Side) -> Vec<Level> {
-    let mut indices: Vec<usize> = (0..lots.len()).filter(|&i| lots[i].0.side == side).collect();
-    // Stable, so that members stay in the order of the book.
-    indices.sort_by_key(|&i| lots[i].0.limit);
-    let mut levels: Vec<Level> = indices
-        .chunk_by(|&a, &b| lots[a].0.limit == lots[b].0.limit)
-        .map(|members| Level {
-            price: lots[members[0]].0.limit,
-            quantity: members.iter().map(|&i| lots[i].0.quantity).sum(),
-            members: members.to_vec(),
-        })
-        .collect();
-    if side == Side::Buy {
-        levels.reverse();
-    }
+/// Cheapest first.
+fn levels(lots: &[Lot], side: Side) -> Vec<Level> {
+    let of_side = lots.iter().filter(|lot| lot.side == side);
+    let mut levels: Vec<Level> =
+        of_side.map(|lot| Level { price: lot.limit, quantity: lot.quantity }).collect();
+    levels.sort_unstable_by_key(|level| level.price);
+    levels.dedup_by(|next, kept| {
+        let same = next.price == kept.price;
+        if same {
+            kept.quantity += next.quantity;
+        }
+        same
+    });
     levels
 }

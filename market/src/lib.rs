@@ -9,8 +9,8 @@
 //!
 //! 1. [`Book`] takes [`Order`]s under the [`Terms`] of the supplier until the gate closes;
 //! 2. [`propose`] states the welfare maximisation as a linear program and solves it in floats;
-//! 3. [`clear`] rounds that [`Proposal`], proves it exactly, or answers with the integer merit
-//!    order: a [`Clearing`] with one price, which anyone can [`Clearing::certify`];
+//! 3. [`clear`] computes the exact answer in integers and proves that the [`Proposal`] is as good:
+//!    a [`Clearing`] with one price, which anyone can [`Clearing::certify`];
 //! 4. [`settle`] turns the clearing and the metered energy into a [`Settlement`] with a [`Bill`]
 //!    per metering point; a household recomputes its own with [`charge`];
 //! 5. [`post`] writes the settlement as balanced [`Transfer`]s;
@@ -58,8 +58,8 @@ mod ledger;
 mod level;
 mod lots;
 mod lp;
-mod merit_order;
 mod order;
+pub mod plate;
 pub mod radial;
 mod rewards;
 mod settlement;
@@ -71,7 +71,7 @@ pub use allotment::Flaw;
 pub use bill::{Basis, BillFault, Charges, Late, LateCharge, Leg, Own, charge};
 pub use book::{Book, Limits, Refusal};
 pub use certificate::Violation;
-pub use clearing::{Clearing, Fallback, Fill, Method, clear};
+pub use clearing::{Clearing, Fallback, Fill, Method, Standby, clear};
 pub use correction::{Correction, CorrectionFault, Revision, differences, reposted};
 pub use curve::{CurveStep, Curves, curves};
 pub use grid::{
@@ -79,9 +79,10 @@ pub use grid::{
     UNCAPPED,
 };
 pub use ledger::{Account, Balances, InvalidAccount, LedgerFault, Reason, Transfer, post};
-pub use lots::Lot;
+pub use lots::{Lot, LotFault, MAX_LOTS};
 pub use lp::{LpFault, Proposal, Share, propose};
 pub use order::{Limit, MAX_QUANTITY, MAX_STEPS, Order, Rank, Side, Step, Steps};
+pub use plate::{Plate, PlateViolation};
 pub use radial::Radial;
 pub use rewards::{Cumulative, Eligible, Mint, Policy, RewardFault, mint};
 pub use settlement::{Bill, Flow, Metered, Settlement, SettlementFault, Totals, settle};

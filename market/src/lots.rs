@@ -6,7 +6,10 @@
 
 use units::{Energy, Price};
 
-use crate::{Node, Side};
+use crate::{MAX_PRICE, MAX_QUANTITY, Node, Side};
+
+/// Most lots of one clearing: their energies together stay far inside an `i64`.
+pub const MAX_LOTS: usize = 100_000_000;
 
 /// One divisible step: any part of `quantity` at `limit` or better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,4 +23,61 @@ pub struct Lot {
     pub quantity: Energy,
     /// Worst acceptable price at the node, on the tick, within ±`MAX_PRICE`.
     pub limit: Price,
+}
+
+/// Why lots cannot be cleared.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum LotFault {
+    /// There are too many lots.
+    #[error("{lots} lots are more than {MAX_LOTS}: clear the streets one by one")]
+    TooMany {
+        /// Their number.
+        lots: usize,
+    },
+    /// A lot's quantity is out of range.
+    #[error("lot {lot}: quantity {quantity} is not between 1 Wh and {MAX_QUANTITY}")]
+    Quantity {
+        /// Index of the lot.
+        lot: usize,
+        /// Its quantity.
+        quantity: Energy,
+    },
+    /// A lot's limit is out of range.
+    #[error("lot {lot}: limit {limit} is beyond ±{MAX_PRICE} or off the tick of {}", Price::TICK)]
+    Limit {
+        /// Index of the lot.
+        lot: usize,
+        /// Its limit.
+        limit: Price,
+    },
+}
+
+/// Checks quantities, limits and number.
+///
+/// # Errors
+/// The first [`LotFault`].
+pub(crate) fn check(lots: &[Lot]) -> Result<(), LotFault> {
+    if lots.len() > MAX_LOTS {
+        return Err(LotFault::TooMany { lots: lots.len() });
+    }
+    match lots.iter().position(|lot| !is_in_range(lot)) {
+        None => Ok(()),
+        Some(index) => Err(fault(index, &lots[index])),
+    }
+}
+
+fn is_in_range(lot: &Lot) -> bool {
+    (1..=MAX_QUANTITY.wh()).contains(&lot.quantity.wh())
+        & (-MAX_PRICE..=MAX_PRICE).contains(&lot.limit)
+        & lot.limit.is_on_tick()
+}
+
+#[cold]
+fn fault(lot: usize, &Lot { quantity, limit, .. }: &Lot) -> LotFault {
+    if (1..=MAX_QUANTITY.wh()).contains(&quantity.wh()) {
+        LotFault::Limit { lot, limit }
+    } else {
+        LotFault::Quantity { lot, quantity }
+    }
 }

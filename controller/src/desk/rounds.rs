@@ -208,7 +208,7 @@ impl Desk {
 fn method(method: &Method) -> String {
     match method {
         Method::Lp => "lp".to_owned(),
-        Method::MeritOrder(Fallback::NotAsked) => "merit order: the book is empty".to_owned(),
-        Method::MeritOrder(fallback) => format!("merit order: {fallback}"),
+        Method::Exact(Fallback::NotAsked) => "merit order: the book is empty".to_owned(),
+        Method::Exact(fallback) => format!("merit order: {fallback}"),
     }
 }

@@ -22,21 +22,72 @@ pub fn split<K: Ord>(total: i64, weights: &[i64], rank: impl Fn(usize) -> K) -> 
     }
     assert!(sum > 0, "nobody to share {total} between");
 
-    let exact = |weight: i64| i128::from(total) * i128::from(weight);
-    let mut shares: Vec<i64> = weights
-        .iter()
-        .map(|&weight| i64::try_from(exact(weight) / sum).expect("at most the total"))
-        .collect();
-    let left = total - shares.iter().sum::<i64>();
-
-    let mut order: Vec<usize> = (0..weights.len()).filter(|&i| weights[i] > 0).collect();
-    order.sort_by_cached_key(|&i| (std::cmp::Reverse(exact(weights[i]) % sum), rank(i), i));
-    let left = usize::try_from(left).expect("remainders are non-negative");
-    for &i in order.iter().take(left) {
-        shares[i] += 1;
+    if i128::from(total) == sum {
+        return weights.to_vec();
     }
+    let shares = match i64::try_from(sum) {
+        Ok(sum) => shared(weights, |weight| divide(total, weight, sum), total, rank),
+        Err(_) => {
+            let total = i128::from(total);
+            let share = |weight: i64| {
+                let product = total * i128::from(weight);
+                (i64::try_from(product / sum).expect("at most the total"), product % sum)
+            };
+            shared(weights, share, i64::try_from(total).expect("it was one"), rank)
+        }
+    };
     debug_assert_eq!(shares.iter().sum::<i64>(), total);
     shares
+}
+
+/// Rounded-down shares, and one more for the entries with the largest remainders.
+fn shared<R: Ord + Copy, K: Ord>(
+    weights: &[i64],
+    share: impl Fn(i64) -> (i64, R),
+    total: i64,
+    rank: impl Fn(usize) -> K,
+) -> Vec<i64> {
+    let (mut shares, remainders): (Vec<i64>, Vec<R>) =
+        weights.iter().map(|&weight| share(weight)).unzip();
+    let left = total - shares.iter().sum::<i64>();
+    let left = usize::try_from(left).expect("remainders are non-negative");
+    if left > 0 {
+        for i in largest(&remainders, left, rank) {
+            shares[i] += 1;
+        }
+    }
+    shares
+}
+
+/// `total · weight / sum` and what is left of the division.
+fn divide(total: i64, weight: i64, sum: i64) -> (i64, i64) {
+    // Both ways give the same; the first one is a machine's own.
+    if let Some(product) = total.checked_mul(weight) {
+        return (product / sum, product % sum);
+    }
+    let (product, sum) = (i128::from(total) * i128::from(weight), i128::from(sum));
+    let whole = |value: i128| i64::try_from(value).expect("at most the total or the sum");
+    (whole(product / sum), whole(product % sum))
+}
+
+/// The `count ≥ 1` entries with the largest remainders, equals by rank; fewer than there are
+/// positive ones, because the remainders sum up to `count` units.
+fn largest<R: Ord + Copy, K: Ord>(
+    remainders: &[R],
+    count: usize,
+    rank: impl Fn(usize) -> K,
+) -> Vec<usize> {
+    let mut sorted = remainders.to_vec();
+    let (_, &mut last, _) = sorted.select_nth_unstable_by(count - 1, |a, b| b.cmp(a));
+    let mut chosen: Vec<usize> = (0..remainders.len()).filter(|&i| remainders[i] > last).collect();
+    let mut equals: Vec<(K, usize)> =
+        (0..remainders.len()).filter(|&i| remainders[i] == last).map(|i| (rank(i), i)).collect();
+    let missing = count - chosen.len();
+    if missing < equals.len() {
+        equals.select_nth_unstable(missing);
+    }
+    chosen.extend(equals.into_iter().take(missing).map(|(_, i)| i));
+    chosen
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ proptest! {
         let by_lp = clear(&book, Some(propose(&book)));
         prop_assert_eq!(&by_lp.method, &Method::Lp);
         let by_merit = clear(&book, None);
-        prop_assert_eq!(&by_merit.method, &Method::MeritOrder(Fallback::NotAsked));
+        prop_assert_eq!(&by_merit.method, &Method::Exact(Fallback::NotAsked));
         prop_assert_eq!(Clearing { method: Method::Lp, ..by_merit }, by_lp);
     }
 

@@ -73,12 +73,12 @@ fn each_wrong_proposal_is_refused_for_its_reason() {
     assert_eq!(clear(&book, Some(Ok(right.clone()))).method, Method::Lp);
     for (proposal, flaw) in cases {
         let clearing = clear(&book, Some(Ok(proposal)));
-        assert_eq!(clearing.method, Method::MeritOrder(Fallback::Wrong(flaw)));
+        assert_eq!(clearing.method, Method::Exact(Fallback::Wrong(flaw)));
         assert_eq!(Clearing { method: expected.method.clone(), ..clearing }, expected);
     }
     for fault in [LpFault::Late, LpFault::Solver { detail: "singular matrix".to_owned() }] {
         let clearing = clear(&book, Some(Err(fault.clone())));
-        assert_eq!(clearing.method, Method::MeritOrder(Fallback::NoAnswer(fault)));
+        assert_eq!(clearing.method, Method::Exact(Fallback::NoAnswer(fault)));
         assert_eq!(Clearing { method: expected.method.clone(), ..clearing }, expected);
     }
 }
@@ -92,7 +92,7 @@ fn a_program_beyond_the_solver_clears_by_merit_order() {
     let too_large = LpFault::TooLarge { columns: 100_001 };
     assert_eq!(propose(&book), Err(too_large.clone()));
     let clearing = clear(&book, Some(propose(&book)));
-    assert_eq!(clearing.method, Method::MeritOrder(Fallback::NoAnswer(too_large)));
+    assert_eq!(clearing.method, Method::Exact(Fallback::NoAnswer(too_large)));
     assert_eq!(clearing.cleared, wh(50_000));
 }
 
@@ -101,7 +101,7 @@ fn a_trade_at_a_loss_is_refused() {
     let book = wide_book(&[draw(BUY, 5, 10), draw(SELL, 5, 30)]);
     let clearing = clear(&book, Some(Ok(proposal(&[(10, 5.0)], &[(30, 5.0)]))));
     let flaw = Flaw::NotSupported { lowest: e5(30), highest: e5(10) };
-    assert_eq!(clearing.method, Method::MeritOrder(Fallback::Wrong(flaw)));
+    assert_eq!(clearing.method, Method::Exact(Fallback::Wrong(flaw)));
     assert_eq!(clearing.cleared, wh(0));
 }
 

@@ -66,7 +66,7 @@ fn check(name: &str, book: &Book, expected: &Row, fills: &[Row], owners: &Owners
     let by_lp = clear(book, Some(propose(book)));
     assert_eq!(by_lp.method, Method::Lp, "{name}: the linear program is believed");
     let by_merit = clear(book, None);
-    assert_eq!(by_merit.method, Method::MeritOrder(Fallback::NotAsked));
+    assert_eq!(by_merit.method, Method::Exact(Fallback::NotAsked));
     assert_eq!(Clearing { method: Method::Lp, ..by_merit }, by_lp, "{name}: both ways agree");
     by_lp.certify(book).unwrap_or_else(|violation| panic!("{name}: {violation}"));
 

@@ -82,7 +82,7 @@ pub fn measure(orders: usize, seed: u64) -> anyhow::Result<ClearingCost> {
         cleared_wh: by_lp.cleared.wh(),
         method: match by_lp.method {
             Method::Lp => "lp".to_owned(),
-            Method::MeritOrder(fallback) => fallback.to_string(),
+            Method::Exact(fallback) => fallback.to_string(),
         },
         lp_by_merit_order: lp.median_us / merit_order.median_us,
         merit_order_by_sort: merit_order.median_us / sort.median_us,
