@@ -3,7 +3,7 @@
 use units::{Energy, Price};
 
 use crate::level::{Level, Levels};
-use crate::{Proposal, Share, Side};
+use crate::{Grid, Node, Proposal, Share, Side};
 
 /// What an exact check found wrong with a proposed allotment.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +59,22 @@ pub enum Flaw {
         /// Dual bound at the price, nano-currency.
         bound: i128,
     },
+    /// A branch would carry more than it may.
+    #[error("{flow} towards {node} is more than its branch may carry")]
+    Overload {
+        /// The node that the branch feeds.
+        node: Node,
+        /// The flow towards it.
+        flow: Energy,
+    },
+    /// Welfare is the best possible, but more energy could be traded at it.
+    #[error("{energy} is traded where {most} could be at the same welfare")]
+    LessEnergy {
+        /// As proposed.
+        energy: Energy,
+        /// The most.
+        most: Energy,
+    },
     /// A bid and an ask with the same limit are both left unfilled.
     #[error("more could be traded at {price}")]
     NotMaximal {
@@ -92,13 +108,52 @@ impl Allotment {
         let side = |shares: &[Share], side: Side| -> Result<Vec<Energy>, Flaw> {
             let levels = levels.side(side);
             let same = shares.len() == levels.len()
-                && shares.iter().zip(levels).all(|(share, level)| share.price == level.price);
+                && shares
+                    .iter()
+                    .zip(levels)
+                    .all(|(share, level)| (share.price, share.node) == (level.price, level.node));
             if !same {
                 return Err(Flaw::OtherLevels { side });
             }
             shares.iter().zip(levels).map(|(share, level)| round(share, level, side)).collect()
         };
         Ok(Self { bids: side(&proposal.bids, Side::Buy)?, asks: side(&proposal.asks, Side::Sell)? })
+    }
+
+    /// Proves in integers that the allotment keeps to the grid and is as good as a result that is
+    /// known to be the best: as much welfare, and as much energy.
+    ///
+    /// On a tree the flows follow from the energies, so that caps and fees can be checked exactly.
+    pub fn prove_on(&self, levels: &Levels, grid: &Grid, best: &Outcome) -> Result<(), Flaw> {
+        let bought = within_bounds(&self.bids, &levels.bids, Side::Buy)?;
+        let sold = within_bounds(&self.asks, &levels.asks, Side::Sell)?;
+        if bought != sold {
+            return Err(Flaw::OffBalance { bought, sold });
+        }
+        let mut taken = vec![Energy::ZERO; grid.size()];
+        for (&energy, level) in self.bids.iter().zip(&levels.bids) {
+            taken[level.node.index()] += energy;
+        }
+        for (&energy, level) in self.asks.iter().zip(&levels.asks) {
+            taken[level.node.index()] -= energy;
+        }
+        let mut welfare = value(&self.bids, &levels.bids) - value(&self.asks, &levels.asks);
+        for node in grid.nodes().rev() {
+            let Some(branch) = grid.branch(node) else { continue };
+            let flow = taken[node.index()];
+            if flow > branch.import_cap || -flow > branch.export_cap {
+                return Err(Flaw::Overload { node, flow });
+            }
+            welfare -= product(flow.abs(), branch.fee);
+            taken[branch.parent.index()] += flow;
+        }
+        if welfare != best.welfare {
+            return Err(Flaw::Gap { welfare, bound: best.welfare });
+        }
+        if bought != best.cleared {
+            return Err(Flaw::LessEnergy { energy: bought, most: best.cleared });
+        }
+        Ok(())
     }
 
     /// Proves in integers that no other allotment has more welfare, and none with the same welfare

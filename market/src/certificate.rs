@@ -6,11 +6,14 @@
 
 use units::{Energy, PointId, Price, Slot};
 
-use crate::{Book, Clearing, Fill, Lot, Order, Plate, PlateViolation, Side};
+use crate::{
+    Book, Clearing, Fill, Grid, Lot, Nodal, Node, Order, Plate, PlateViolation, Radial,
+    RadialViolation, Side,
+};
 
 /// What is wrong with a clearing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub enum Violation {
     /// The clearing belongs to another book.
     #[error("clearing of {clearing} against the book of {book}")]
@@ -81,6 +84,23 @@ pub enum Violation {
         stated: Price,
         /// The price at its node.
         exact: Option<Price>,
+    },
+    /// The clearing is of a grid and the book is not, or the other way round.
+    #[error("a clearing with prices by node belongs to a grid; the book's has {nodes} nodes")]
+    OtherGrid {
+        /// Nodes of the book's grid; one on a copper plate.
+        nodes: usize,
+    },
+    /// The result breaks a rule of the grid.
+    #[error(transparent)]
+    OnGrid(RadialViolation),
+    /// Fees and rent are not what follows from prices and flows.
+    #[error("fees and rent {stated:?} stated, {exact:?} follow from the flows (nano-currency)")]
+    WrongSurplus {
+        /// Fees and rent as stated.
+        stated: (i128, i128),
+        /// As they follow.
+        exact: (i128, i128),
     },
     /// The stated interval of supporting prices is not the one that follows from the fills.
     #[error("interval {stated:?} stated, {exact:?} follows from the orders and fills")]
@@ -163,11 +183,54 @@ impl Clearing {
                 owners.push(order);
             }
         }
-        let (cleared, welfare) = (self.cleared, self.welfare);
-        let (interval, price) = (self.interval, self.price);
-        let plate = Plate { fills, cleared, welfare, interval, price };
-        let proven = plate.certify(&lots, |lot| owners[lot].rank);
-        proven.map_err(|violation| Violation::of_plate(violation, &owners))
+        let rank = |lot: usize| owners[lot].rank;
+        match &self.nodal {
+            None if book.grid().is_plate() => {
+                let plate = Plate {
+                    fills,
+                    cleared: self.cleared,
+                    welfare: self.welfare,
+                    interval: self.interval,
+                    price: self.price,
+                };
+                let proven = plate.certify(&lots, rank);
+                proven.map_err(|violation| Violation::of_plate(violation, &owners))
+            }
+            Some(nodal) if !book.grid().is_plate() => {
+                let radial = self.radial(nodal, fills);
+                radial.certify(&lots, book.grid(), None, rank).map_err(Violation::OnGrid)?;
+                self.check_root(nodal)?;
+                check_surplus(nodal, book.grid())
+            }
+            _ => Err(Violation::OtherGrid { nodes: book.grid().size() }),
+        }
+    }
+
+    /// What the grid's engine states about this result.
+    fn radial(&self, nodal: &Nodal, fills: Vec<Energy>) -> Radial {
+        let prices = &nodal.prices;
+        Radial {
+            fills,
+            flows: nodal.flows.clone(),
+            low: prices.iter().map(|node| node.low).collect(),
+            high: prices.iter().map(|node| node.high).collect(),
+            price: prices.iter().map(|node| node.price).collect(),
+            welfare: self.welfare,
+            traded: self.cleared,
+        }
+    }
+
+    /// Price and interval of the whole are those of the root.
+    fn check_root(&self, nodal: &Nodal) -> Result<(), Violation> {
+        let root = nodal.prices[Node::ROOT.index()];
+        let exact = root.price.and_then(|_| root.low.zip(root.high));
+        if self.interval != exact {
+            return Err(Violation::WrongInterval { stated: self.interval, exact });
+        }
+        if self.price != root.price {
+            return Err(Violation::WrongPrice { stated: self.price, exact: root.price });
+        }
+        Ok(())
     }
 
     /// Every order with its fill, after checking each fill against its order.
@@ -211,20 +274,27 @@ impl Clearing {
             .map(|step| step.limit)
             .last()
             .expect("a positive fill takes up a step");
-        let fair = self.price.is_some_and(|price| match side {
+        let price = self.price_at(order.node);
+        let fair = price.is_some_and(|price| match side {
             Side::Buy => price <= worst,
             Side::Sell => price >= worst,
         });
         if !fair {
-            let (point, limit, price) = (point.clone(), worst, self.price);
+            let (point, limit) = (point.clone(), worst);
             return Err(Violation::WorseThanLimit { point, side, limit, price });
         }
-        if Some(fill.price) != self.price {
-            let (point, stated, exact) = (point.clone(), fill.price, self.price);
+        if Some(fill.price) != price {
+            let (point, stated, exact) = (point.clone(), fill.price, price);
             return Err(Violation::OtherPrice { point, side, stated, exact });
         }
         Ok(())
     }
+}
+
+fn check_surplus(nodal: &Nodal, grid: &Grid) -> Result<(), Violation> {
+    let exact = nodal.surplus(grid);
+    let stated = (nodal.fees, nodal.rent);
+    if stated == exact { Ok(()) } else { Err(Violation::WrongSurplus { stated, exact }) }
 }
 
 impl Violation {

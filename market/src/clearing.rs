@@ -2,9 +2,7 @@
 
 use units::{Energy, PointId, Price, Slot};
 
-use crate::allotment::{Allotment, Flaw, Outcome};
-use crate::level::Levels;
-use crate::{Book, Lot, LpFault, Node, Order, Proposal, Rank, Side, plate};
+use crate::{Flaw, Grid, LpFault, Nodal, Node, PriceParts, Side};
 
 /// How much of one order is filled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,15 +55,19 @@ pub struct Clearing {
     /// Energy that changes hands, Wh.
     pub cleared: Energy,
     /// What buyers would have paid at most minus what sellers would have taken at least,
-    /// nano-currency.
+    /// less the fees on all branches, nano-currency.
     pub welfare: i128,
-    /// The uniform price: the middle of `interval`. Absent when nothing is traded.
+    /// The price: the middle of `interval`. On a grid it is the one at the root, where the supplier
+    /// is, and [`Clearing::price_at`] tells the others. Absent when nothing is traded.
     pub price: Option<Price>,
     /// Lowest and highest price at which no unfilled quantity wants to trade (Walrasian
-    /// interval). Absent when nothing is traded.
+    /// interval), at the root of a grid. Absent when nothing is traded.
     pub interval: Option<(Price, Price)>,
     /// Filled orders by metering point, a point's purchase before its sale.
     pub fills: Vec<Fill>,
+    /// Prices by node and flows by branch, when the community is in a grid.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub nodal: Option<Nodal>,
     /// How the result was found.
     pub method: Method,
 }
@@ -78,120 +80,32 @@ impl Clearing {
             .binary_search_by(|fill| (&fill.point, fill.side).cmp(&(point, side)))
             .map_or(Energy::ZERO, |i| self.fills[i].energy)
     }
-}
 
-/// Clears a book: welfare-maximal, at one price, ties at the margin shared pro rata.
-///
-/// The answer is computed exactly in integers. A proposal is rounded to whole Wh and proven to be
-/// as good; with none, a failed or a wrong one, [`Clearing::method`] says so, and nothing else
-/// changes. Orders with the marginal limit share what is left for them in proportion to their
-/// quantity; the last Wh go by largest remainder, then by the orders' [`Rank`](crate::Rank).
-#[must_use]
-pub fn clear(book: &Book, proposal: Option<Result<Proposal, LpFault>>) -> Clearing {
-    Standby::of(book).answer(proposal)
-}
-
-/// A slot's exact answer, there before any solver is asked.
-///
-/// Compute it when the gate closes, ask the solver for as long as there is time, and take the
-/// [`answer`](Self::answer): the solver can only confirm what stands, and a slot always clears.
-#[derive(Debug, Clone)]
-pub struct Standby {
-    lots: Vec<Lot>,
-    clearing: Clearing,
-}
-
-impl Standby {
-    /// Clears a book exactly.
+    /// What a Wh costs and earns at a node: everywhere the same on a copper plate. None where
+    /// nothing is traded, and at nodes that the grid does not have.
     #[must_use]
-    pub fn of(book: &Book) -> Self {
-        let owners = Owners::of(book);
-        let mut lots = Vec::with_capacity(owners.orders.len());
-        lots.extend(owners.orders.iter().flat_map(|order| book.lots_of(order)));
-        let plate = plate::clear(&lots, |lot| owners.rank(lot)).expect("the book checks its lots");
-        let clearing = Clearing {
-            slot: book.slot(),
-            cleared: plate.cleared,
-            welfare: plate.welfare,
-            price: plate.price,
-            interval: plate.interval,
-            fills: owners.fills(&plate.fills, |_| plate.price),
-            method: Method::Exact(Fallback::NotAsked),
-        };
-        Self { lots, clearing }
-    }
-
-    /// The result without a solver.
-    #[must_use]
-    pub const fn clearing(&self) -> &Clearing {
-        &self.clearing
-    }
-
-    /// The result, with the solver's answer when it can be proven.
-    #[must_use]
-    pub fn answer(self, proposal: Option<Result<Proposal, LpFault>>) -> Clearing {
-        let method = match proposal {
-            None => Method::Exact(Fallback::NotAsked),
-            Some(Err(fault)) => Method::Exact(Fallback::NoAnswer(fault)),
-            Some(Ok(proposal)) => match self.prove(&proposal) {
-                Ok(()) => Method::Lp,
-                Err(flaw) => Method::Exact(Fallback::Wrong(flaw)),
-            },
-        };
-        Clearing { method, ..self.clearing }
-    }
-
-    /// A proven proposal means the same as what stands here, because the best result is unique.
-    fn prove(&self, proposal: &Proposal) -> Result<(), Flaw> {
-        let levels = Levels::of_lots(&self.lots);
-        let outcome = Allotment::rounded(proposal, &levels)?.prove(&levels)?;
-        let Clearing { cleared, welfare, interval, .. } = self.clearing;
-        assert_eq!(outcome, Outcome { cleared, welfare, interval }, "two proven optima");
-        Ok(())
-    }
-}
-
-/// Whose a lot is.
-struct Owners<'a> {
-    orders: Vec<&'a Order>,
-    /// Per order, the index of its first lot; empty when every order has one lot.
-    first: Vec<usize>,
-}
-
-impl<'a> Owners<'a> {
-    fn of(book: &'a Book) -> Self {
-        let orders: Vec<&Order> = book.orders().collect();
-        let mut first = Vec::new();
-        if orders.iter().any(|order| order.steps.as_slice().len() > 1) {
-            let mut lots = 0;
-            first.extend(orders.iter().map(|order| {
-                lots += order.steps.as_slice().len();
-                lots - order.steps.as_slice().len()
-            }));
+    pub fn price_at(&self, node: Node) -> Option<Price> {
+        match &self.nodal {
+            None => self.price,
+            Some(nodal) => nodal.prices.get(node.index())?.price,
         }
-        Self { orders, first }
     }
 
-    fn rank(&self, lot: usize) -> Rank {
-        if self.first.is_empty() {
-            return self.orders[lot].rank;
-        }
-        let order = self.first.partition_point(|&first| first <= lot) - 1;
-        self.orders[order].rank
-    }
-
-    /// Fills of orders from those of their steps.
-    fn fills(&self, energies: &[Energy], price_at: impl Fn(Node) -> Option<Price>) -> Vec<Fill> {
-        let mut energies = energies.iter();
-        let filled = |&order: &&Order| -> Option<Fill> {
-            let steps = order.steps.as_slice().len();
-            let energy: Energy = energies.by_ref().take(steps).sum();
-            if !energy.is_positive() {
-                return None;
+    /// The price at a node as energy, grid fee and congestion; `grid` must be the book's.
+    #[must_use]
+    pub fn parts_at(&self, grid: &Grid, node: Node) -> Option<PriceParts> {
+        match &self.nodal {
+            None => {
+                let energy = self.price?;
+                Some(PriceParts { energy, ..PriceParts::default() })
             }
-            let price = price_at(order.node)?;
-            Some(Fill { point: order.point.clone(), side: order.side, energy, price })
-        };
-        self.orders.iter().filter_map(filled).collect()
+            Some(nodal) => nodal.parts(grid, node),
+        }
+    }
+
+    /// What buyers pay and sellers do not get: grid fees and congestion rent, nano-currency.
+    #[must_use]
+    pub fn surplus(&self) -> i128 {
+        self.nodal.as_ref().map_or(0, |nodal| nodal.fees + nodal.rent)
     }
 }

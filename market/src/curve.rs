@@ -36,11 +36,17 @@ pub fn curves(book: &Book) -> Curves {
 
 fn steps(levels: &[Level]) -> Vec<CurveStep> {
     let mut cumulative = Energy::ZERO;
-    levels
-        .iter()
-        .map(|&Level { price, quantity, .. }| {
-            cumulative += quantity;
-            CurveStep { price, quantity, cumulative }
-        })
-        .collect()
+    let mut steps: Vec<CurveStep> = Vec::new();
+    for &Level { price, quantity, .. } in levels {
+        cumulative += quantity;
+        match steps.last_mut() {
+            // The same price at another node.
+            Some(step) if step.price == price => {
+                step.quantity += quantity;
+                step.cumulative = cumulative;
+            }
+            _ => steps.push(CurveStep { price, quantity, cumulative }),
+        }
+    }
+    steps
 }

@@ -1,18 +1,21 @@
-//! Price levels: orders of one side with the same limit, which a solver need not tell apart.
+//! Price levels: orders of one side and node with the same limit, which a solver need not tell apart.
+
+use std::cmp::Reverse;
 
 use units::{Energy, Price};
 
-use crate::{Book, Lot, Side};
+use crate::{Book, Lot, Node, Side};
 
-/// All orders of one side at one limit.
+/// All orders of one side at one node and limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Level {
+    pub node: Node,
     pub price: Price,
     /// Sum of the orders.
     pub quantity: Energy,
 }
 
-/// A book by price: the best level of each side first.
+/// A book by price: the best level of each side first, equals by node.
 #[derive(Debug)]
 pub(crate) struct Levels {
     /// Bids, highest first.
@@ -28,7 +31,7 @@ impl Levels {
 
     pub fn of_lots(lots: &[Lot]) -> Self {
         let mut bids = levels(lots, Side::Buy);
-        bids.reverse();
+        bids.sort_by_key(|level| Reverse(level.price)); // stable
         Self { bids, asks: levels(lots, Side::Sell) }
     }
 
@@ -40,14 +43,14 @@ impl Levels {
     }
 }
 
-/// Cheapest first.
+/// Cheapest first, equals by node.
 fn levels(lots: &[Lot], side: Side) -> Vec<Level> {
     let of_side = lots.iter().filter(|lot| lot.side == side);
-    let mut levels: Vec<Level> =
-        of_side.map(|lot| Level { price: lot.limit, quantity: lot.quantity }).collect();
-    levels.sort_unstable_by_key(|level| level.price);
+    let level = |lot: &Lot| Level { node: lot.node, price: lot.limit, quantity: lot.quantity };
+    let mut levels: Vec<Level> = of_side.map(level).collect();
+    levels.sort_unstable_by_key(|level| (level.price, level.node));
     levels.dedup_by(|next, kept| {
-        let same = next.price == kept.price;
+        let same = (next.price, next.node) == (kept.price, kept.node);
         if same {
             kept.quantity += next.quantity;
         }

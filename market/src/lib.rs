@@ -58,6 +58,7 @@ mod ledger;
 mod level;
 mod lots;
 mod lp;
+mod nodal;
 mod order;
 pub mod plate;
 pub mod radial;
@@ -65,13 +66,14 @@ mod rewards;
 mod settlement;
 pub mod sharing;
 pub mod solver;
+mod standby;
 mod terms;
 
 pub use allotment::Flaw;
 pub use bill::{Basis, BillFault, Charges, Late, LateCharge, Leg, Own, charge};
 pub use book::{Book, Limits, Refusal};
 pub use certificate::Violation;
-pub use clearing::{Clearing, Fallback, Fill, Method, Standby, clear};
+pub use clearing::{Clearing, Fallback, Fill, Method};
 pub use correction::{Correction, CorrectionFault, Revision, differences, reposted};
 pub use curve::{CurveStep, Curves, curves};
 pub use grid::{
@@ -80,10 +82,12 @@ pub use grid::{
 };
 pub use ledger::{Account, Balances, InvalidAccount, LedgerFault, Reason, Transfer, post};
 pub use lots::{Lot, LotFault, MAX_LOTS};
-pub use lp::{LpFault, Proposal, Share, propose};
+pub use lp::{LpFault, Proposal, Share, propose, propose_by};
+pub use nodal::{Nodal, NodePrice, PriceParts};
 pub use order::{Limit, MAX_QUANTITY, MAX_STEPS, Order, Rank, Side, Step, Steps};
 pub use plate::{Plate, PlateViolation};
-pub use radial::Radial;
+pub use radial::{Radial, RadialViolation};
 pub use rewards::{Cumulative, Eligible, Mint, Policy, RewardFault, mint};
 pub use settlement::{Bill, Flow, Metered, Settlement, SettlementFault, Totals, settle};
+pub use standby::{Standby, clear};
 pub use terms::{MAX_PRICE, Terms, TermsFault};

@@ -244,6 +244,7 @@ fn saved_clearing(
         price: body.price.first().map(price),
         interval,
         fills,
+        nodal: None,
         method: market::Method::Lp,
     };
     Ok(SavedClearing { clearing, orders_root: body.orders_root, seed: body.seed })

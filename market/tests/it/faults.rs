@@ -1,7 +1,7 @@
 //! Wrong answers of a solver, and wrong clearings: nothing false is ever believed.
 
 use market::{
-    Clearing, Fallback, Fill, Flaw, LpFault, Method, Proposal, Share, Side, Violation, clear,
+    Clearing, Fallback, Fill, Flaw, LpFault, Method, Node, Proposal, Share, Side, Violation, clear,
     propose,
 };
 use proptest::prelude::*;
@@ -24,7 +24,9 @@ fn example() -> Vec<Draw> {
 /// kWh per level from Wh, in the order of the book's levels.
 fn proposal(bids: &[(i64, f64)], asks: &[(i64, f64)]) -> Proposal {
     let shares = |side: &[(i64, f64)]| {
-        side.iter().map(|&(price, wh)| Share { price: e5(price), kwh: wh / 1_000.0 }).collect()
+        side.iter()
+            .map(|&(price, wh)| Share { node: Node::ROOT, price: e5(price), kwh: wh / 1_000.0 })
+            .collect()
     };
     Proposal { bids: shares(bids), asks: shares(asks) }
 }

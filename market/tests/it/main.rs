@@ -6,6 +6,7 @@ mod correction;
 mod faults;
 mod horizon;
 mod ledger;
+mod nodal;
 mod plate;
 mod radial;
 mod radial_grid;

@@ -33,6 +33,7 @@ pub fn clearing(price_e5: Option<i64>, fills: &[(&str, Side, i64)]) -> Clearing 
         price,
         interval: price.zip(price),
         fills,
+        nodal: None,
         method: Method::Exact(Fallback::NotAsked),
     }
 }

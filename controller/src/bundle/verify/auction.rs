@@ -203,6 +203,7 @@ fn certify(
         price: body.price.first().map(price),
         interval: body.interval.first().map(price).zip(body.interval.get(1).map(price)),
         fills,
+        nodal: None,
         method: Method::Lp,
     };
     if let Err(violation) = clearing.certify(book) {
