@@ -11,7 +11,9 @@
 //! Where the allocation leaves energy unallocated that the market traded, or allocates where the
 //! supplier's prices punish it (R < F), the supplier gets more than the market assumed. That
 //! shortfall is shared among those who gained, in proportion to their gain, so that nobody ends
-//! worse off than alone; without gains, by allocated energy. The pool is zero after every slot.
+//! worse off than alone; beyond all gains, by allocated energy. Where the allocation saves more
+//! than the market assumed, the shortfall is negative and shared by allocated energy. The pool is
+//! zero after every slot.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +22,7 @@ use units::{Energy, Money, PointId, Slot};
 use super::exact::{money, split_money};
 use super::{Allocated, Allocation, SharingFault};
 use crate::allotment::product;
-use crate::{Account, Reason, Terms, Transfer};
+use crate::{Account, Rank, Reason, Terms, Transfer};
 
 /// One member in both ledgers. Amounts are positive when the member pays.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +54,7 @@ pub struct Overlay {
     pub lines: Vec<OverlayLine>,
     /// What the supplier gets under the legal allocation.
     pub supplier: Money,
-    /// What of it the market did not assume, ≥ 0.
+    /// What of it the market did not assume; negative when the allocation saves more.
     pub shortfall: Money,
     /// What the market posted that no allocation touches: energy of earlier times, and what the
     /// pool gives to funds (grid fees, congestion).
@@ -66,7 +68,7 @@ pub struct Overlay {
 ///
 /// # Errors
 /// [`SharingFault`] when `market` names others than the allocation, moves money in a way that is
-/// neither the members' nor a fund's, or collects more than the supplier and the funds get.
+/// neither the members' nor a fund's, or does not leave the pool empty.
 pub fn overlay(
     terms: Terms,
     legal: &Allocation,
@@ -85,13 +87,14 @@ pub fn overlay(
         let line = OverlayLine::of(terms, one, market.amount(&one.point)?)?;
         let alone = supplied(terms, one.import, one.export);
         let gain = money("a member's gain", (alone - i128::from(line.market.nano())).max(0))?;
-        weights.push(Weight { gain: gain.nano(), local: (one.taken + one.given).wh() });
+        let (local, metered) = (one.taken + one.given, one.import + one.export);
+        weights.push(Weight { gain: gain.nano(), local: local.wh(), metered: metered.wh() });
         lines.push(line);
     }
     let supplier: i128 = lines.iter().map(|line| i128::from(line.residual.nano())).sum();
-    let shortfall = market.shortfall(supplier)?;
-    let parts =
-        split_money(shortfall, &Weight::chosen(&weights, shortfall)?, |i| legal.lines[i].rank);
+    let collected: i128 = market.amounts.values().sum();
+    let shortfall = money("the shortfall", supplier + market.surplus - collected)?;
+    let parts = Weight::parts(&weights, shortfall, |i| legal.lines[i].rank)?;
     for (line, part) in lines.iter_mut().zip(parts) {
         line.shortfall = part;
         line.difference = line.market + part - line.residual;
@@ -114,6 +117,8 @@ struct Market {
     amounts: BTreeMap<PointId, i128>,
     /// What the pool gives to funds, nano-currency.
     surplus: i128,
+    /// What the pool gives to the supplier, nano-currency.
+    supplied: i128,
     kept: Vec<Transfer>,
 }
 
@@ -129,7 +134,8 @@ impl Market {
                 (Account::Household(point), Account::Pool) => market.add(point, amount),
                 (Account::Pool, Account::Household(point)) => market.add(point, -amount),
                 // Replaced by what the allocation leaves to the supplier.
-                (Account::Pool, Account::Supplier) | (Account::Supplier, Account::Pool) => {}
+                (Account::Pool, Account::Supplier) => market.supplied += amount,
+                (Account::Supplier, Account::Pool) => market.supplied -= amount,
                 // Every other account beside the pool is a fund's.
                 (Account::Pool, fund) if *fund != Account::Pool => {
                     market.surplus += amount;
@@ -141,6 +147,11 @@ impl Market {
                 }
             }
         }
+        let (left, right) = (market.amounts.values().sum(), market.supplied + market.surplus);
+        if left != right {
+            let what = "the market leaves the pool empty";
+            return Err(SharingFault::NotConserved { what, left, right });
+        }
         Ok(market)
     }
 
@@ -151,16 +162,6 @@ impl Market {
     fn amount(&self, point: &PointId) -> Result<Money, SharingFault> {
         money("a market amount", self.amounts.get(point).copied().unwrap_or_default())
     }
-
-    /// What supplier and funds get beyond what the market collects.
-    fn shortfall(&self, supplier: i128) -> Result<Money, SharingFault> {
-        let (left, right) = (self.amounts.values().sum::<i128>(), supplier + self.surplus);
-        if left > right {
-            let what = "the market collects what the supplier and funds get";
-            return Err(SharingFault::NotConserved { what, left, right });
-        }
-        money("the shortfall", right - left)
-    }
 }
 
 /// What a member's part of the shortfall may go by.
@@ -169,23 +170,37 @@ struct Weight {
     gain: i64,
     /// Allocated Wh, either way.
     local: i64,
+    /// Metered Wh, either way.
+    metered: i64,
 }
 
 impl Weight {
-    /// By gain where the gains bear the shortfall, by allocated energy otherwise.
-    fn chosen(weights: &[Self], shortfall: Money) -> Result<Vec<i64>, SharingFault> {
-        let sum = |part: fn(&Self) -> i64| -> i128 {
-            weights.iter().map(|weight| i128::from(part(weight))).sum()
+    /// The shortfall's parts: by gain as far as gains go, the rest by allocated energy or, where
+    /// nothing is allocated, by metered energy. What is saved is shared by the latter two.
+    fn parts(
+        weights: &[Self],
+        shortfall: Money,
+        rank: impl Fn(usize) -> Rank,
+    ) -> Result<Vec<Money>, SharingFault> {
+        let of = |part: fn(&Self) -> i64| -> Vec<i64> { weights.iter().map(part).collect() };
+        let sum = |parts: &[i64]| -> i128 { parts.iter().map(|&part| i128::from(part)).sum() };
+        let gains = of(|weight| weight.gain);
+        let borne = money("the gains", sum(&gains).min(i128::from(shortfall.nano())).max(0))?;
+        let rest = shortfall - borne;
+        let by = [of(|weight| weight.local), of(|weight| weight.metered)]
+            .into_iter()
+            .find(|weights| sum(weights) > 0);
+        let others = match by {
+            Some(weights) => split_money(rest, &weights, &rank),
+            None if rest.is_zero() => vec![Money::ZERO; weights.len()],
+            None => {
+                let what = "without metered energy the market collects what the supplier gets";
+                let left = i128::from(rest.nano());
+                return Err(SharingFault::NotConserved { what, left, right: 0 });
+            }
         };
-        let right = i128::from(shortfall.nano());
-        if sum(|weight| weight.gain) >= right {
-            return Ok(weights.iter().map(|weight| weight.gain).collect());
-        }
-        if sum(|weight| weight.local) == 0 {
-            let what = "the market collects what the supplier and funds get";
-            return Err(SharingFault::NotConserved { what, left: 0, right });
-        }
-        Ok(weights.iter().map(|weight| weight.local).collect())
+        let by_gain = split_money(borne, &gains, &rank);
+        Ok(by_gain.into_iter().zip(others).map(|(gain, other)| gain + other).collect())
     }
 }
 

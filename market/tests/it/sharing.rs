@@ -318,19 +318,22 @@ fn the_market_stands_on_top_of_another_allocation() {
     }
     // C gained 250 Wh at 10 ct of 3000 Wh at 10 ct: a twelfth of the shortfall.
     assert_eq!(both.lines[2].shortfall, Money::from_nano(450 * 200_000 / 12));
-    let check = |from: Account, to: Account, nano: i64, text: &str| {
-        let (slot, amount, reason) = (SLOT, Money::from_nano(nano), Reason::Purchase);
-        let mut posted = market.transfers();
-        posted.push(Transfer { slot, debit: from, credit: to, amount, reason });
+    let household = |name: &str| Account::Household(point(name));
+    let moved = |debit: Account, credit: Account| {
+        let (slot, amount, reason) = (SLOT, Money::from_nano(1), Reason::Purchase);
+        Transfer { slot, debit, credit, amount, reason }
+    };
+    let check = |added: &[Transfer], text: &str| {
+        let posted = [&market.transfers(), added].concat();
         let fault = overlay(terms, &legal, &posted).expect_err(text);
         assert!(fault.to_string().contains(text), "{fault}");
     };
-    let household = |name: &str| Account::Household(point(name));
-    check(household("X"), Account::Pool, 1, "X has a market amount");
-    check(household("C"), Account::Pool, 100_000_000_000, "the market collects");
-    check(household("C"), Account::Supplier, 1, "no part of a market's slot");
-    check(Account::Supplier, household("C"), 1, "no part of a market's slot");
-    // Somebody without a meter is paid, and nobody is there who gained it.
+    let around = [moved(household("X"), Account::Pool), moved(Account::Pool, household("C"))];
+    check(&around, "X has a market amount");
+    check(&around[1..], "leaves the pool empty");
+    check(&[moved(household("C"), Account::Supplier)], "no part of a market's slot");
+    check(&[moved(household("C"), household("D"))], "no part of a market's slot");
+    // Somebody without a meter is paid out of nothing.
     let street = [metered("A", 10, 0), missing("M")];
     let legal = allocate(&Key::ProRata, SLOT, &street, &[]).expect("sound");
     let alone = share(Rule::None, SLOT, terms, &street, None).expect("sound");
@@ -340,6 +343,26 @@ fn the_market_stands_on_top_of_another_allocation() {
     posted.push(Transfer { slot: SLOT, debit, credit, amount, reason });
     let fault = overlay(terms, &legal, &posted).expect_err("out of nothing");
     assert!(matches!(fault, SharingFault::NotConserved { .. }), "{fault}");
+}
+
+#[test]
+fn what_an_allocation_saves_is_the_members() {
+    // Nobody trades, but the grid operator allocates: that is worth the middle to both sides.
+    let legal = allocate(&Key::ProRata, SLOT, &street(), &[]).expect("sound");
+    let terms = terms(30_000, 10_000);
+    let alone = share(Rule::None, SLOT, terms, &street(), None).expect("sound");
+    let both = overlay(terms, &legal, &alone.transfers()).expect("sound");
+    assert_eq!(both.shortfall, Money::from_nano(-1_500 * 200_000));
+    let middle = share(Rule::MidMarket, SLOT, terms, &street(), None).expect("sound");
+    for (line, share) in both.lines.iter().zip(&middle.shares) {
+        assert_eq!(line.residual + line.difference, share.amount(), "{line:?}");
+    }
+    // The other way round, all that a market assumed is lost, and everybody is alone.
+    let nothing = allocate(&Key::None, SLOT, &street(), &[]).expect("sound");
+    let both = overlay(terms, &nothing, &middle.transfers()).expect("sound");
+    for (line, share) in both.lines.iter().zip(&middle.shares) {
+        assert_eq!(line.residual + line.difference, share.alone(terms), "{line:?}");
+    }
 }
 
 #[test]
