@@ -1,15 +1,27 @@
 //! Where the orders of a slot come from: the scenario's file, or the households themselves.
+//!
+//! A household orders as its meter agent does ([`meter_agent::core::policy`]): from a forecast made
+//! of what it has seen so far, one slot behind as in life, at limits that follow from its policy.
+//! The back-test's first hours are therefore as clumsy as a new agent's. `pegged` is the simple
+//! counterpart: everybody knows its energy beforehand and names a price between the supplier's two.
 
 use std::path::Path;
 use std::str::FromStr;
 
-use market::{Side, Terms};
+use market::{Limit, Metered, Order, Side, Steps, Terms};
+use meter_agent::core::forecast::Measured;
+use meter_agent::core::policy::{Decision, Policy, Standing, Step, Style, View, Wishes};
+use meter_agent::core::zone::Zone;
 use units::{Energy, Price, Slot};
 
 use super::error::BacktestError;
 use super::metering::House;
+use super::storage::Batteries;
 use crate::scenario::{Orders, Scenario, Tariff, Wish};
 use crate::world::chance::Chance;
+
+/// Slots whose prices a household knows when it orders: a day ahead.
+const KNOWN_AHEAD: usize = 96;
 
 /// Which orders a back-test takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,9 +33,13 @@ pub enum OrderSource {
     File,
     /// The households' policies.
     Policy,
+    /// Exact energy at a price between the supplier's two, drawn once per household.
+    Pegged,
 }
 
 impl OrderSource {
+    const ALL: [Self; 4] = [Self::Auto, Self::File, Self::Policy, Self::Pegged];
+
     /// As it is typed.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -31,6 +47,7 @@ impl OrderSource {
             Self::Auto => "auto",
             Self::File => "file",
             Self::Policy => "policy",
+            Self::Pegged => "pegged",
         }
     }
 }
@@ -39,9 +56,11 @@ impl FromStr for OrderSource {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let all = [Self::Auto, Self::File, Self::Policy];
-        let found = all.into_iter().find(|source| source.name() == text);
-        found.ok_or_else(|| format!("{text:?} is no source of orders; choose auto, file or policy"))
+        let found = Self::ALL.into_iter().find(|source| source.name() == text);
+        found.ok_or_else(|| {
+            let names: Vec<&str> = Self::ALL.iter().map(|source| source.name()).collect();
+            format!("{text:?} is no source of orders; choose from {}", names.join(", "))
+        })
     }
 }
 
@@ -49,19 +68,38 @@ impl FromStr for OrderSource {
 pub(super) struct Bidders {
     source: OrderSource,
     file: Option<Orders>,
-    temper: Vec<Temper>,
-    wishes: Vec<Wish>,
+    tempers: Vec<Temper>,
+    /// None where no slot can need them.
+    policies: Vec<Policy>,
+    /// What batteries should do in the slot, by customer.
+    pub standings: Vec<Option<Standing>>,
+    /// Energy of the slot before, which agents have not seen yet when they order.
+    unseen: Option<(Slot, Vec<House>)>,
+    orders: Vec<Order>,
     /// Slots in which the file ordered.
-    pub from_file: usize,
-    /// Slots in which the policies ordered.
-    pub from_policy: usize,
+    pub from_file: u64,
+    /// Slots in which the households ordered.
+    pub from_households: u64,
 }
 
-/// How far a household goes, between feed-in (0) and retail (100), in percent.
+/// A household's position between the supplier's prices.
 #[derive(Debug, Clone, Copy)]
 struct Temper {
+    /// Highest price to pay, percent of the way from feed-in to retail.
     buys_up_to: i64,
+    /// Lowest price to accept.
     sells_from: i64,
+}
+
+/// What a slot's orders depend on.
+pub(super) struct Before<'b> {
+    pub row: usize,
+    pub slot: Slot,
+    pub terms: Terms,
+    pub tariff: &'b Tariff,
+    pub metered: &'b [Metered],
+    pub houses: &'b [House],
+    pub batteries: Option<&'b Batteries>,
 }
 
 impl Bidders {
@@ -71,6 +109,7 @@ impl Bidders {
         folder: Option<&Path>,
         source: OrderSource,
         seed: u64,
+        batteries: Option<&Batteries>,
     ) -> Result<Self, BacktestError> {
         let file = match (folder, source) {
             (Some(folder), OrderSource::Auto | OrderSource::File) => {
@@ -81,39 +120,147 @@ impl Bidders {
         if source == OrderSource::File && file.is_none() {
             return Err(BacktestError::NoOrders { tariff: tariff.name.clone() });
         }
+        let customers = scenario.customers.len();
         let mut chance = Chance::new(seed, "bidding");
         let mut draw = |low, high| i64::try_from(chance.between(low, high)).expect("a percentage");
-        let tempers = scenario
-            .customers
-            .iter()
-            .map(|_| Temper { buys_up_to: draw(55, 95), sells_from: draw(5, 45) });
-        let temper = tempers.collect();
-        let wishes = Vec::new();
-        Ok(Self { source, file, temper, wishes, from_file: 0, from_policy: 0 })
+        let tempers: Vec<Temper> = (0..customers)
+            .map(|_| Temper { buys_up_to: draw(55, 95), sells_from: draw(5, 45) })
+            .collect();
+        let zone = Zone::parse("Europe/Berlin").expect("a zone that agents know");
+        let policy = |(i, temper): (usize, &Temper)| {
+            let battery = batteries.and_then(|batteries| batteries.facts(i));
+            Policy::new(Wishes {
+                style: if battery.is_some() { Style::Battery } else { Style::Ladder },
+                // A seller insists as its temper has it; buyers' certainty sets most of their limits.
+                insist_ppm: temper.sells_from * 2_000,
+                zone: zone.clone(),
+                site: None,
+                battery,
+                keep: Vec::new(),
+                car: None,
+            })
+        };
+        let policies = match source {
+            OrderSource::File | OrderSource::Pegged => Vec::new(),
+            OrderSource::Auto | OrderSource::Policy => {
+                tempers.iter().enumerate().map(policy).collect()
+            }
+        };
+        Ok(Self {
+            source,
+            file,
+            tempers,
+            policies,
+            standings: vec![None; customers],
+            unseen: None,
+            orders: Vec::new(),
+            from_file: 0,
+            from_households: 0,
+        })
     }
 
-    /// The orders of a slot.
-    pub fn wishes(&mut self, row: usize, slot: Slot, terms: Terms, houses: &[House]) -> &[Wish] {
-        let covered = self.file.as_ref().and_then(|file| file.of(row, slot));
+    /// The orders of a slot. Where retail is not above feed-in there is nothing to order.
+    pub fn orders(&mut self, before: &Before<'_>) -> &[Order] {
+        self.orders.clear();
+        self.standings.fill(None);
+        let covered = self.file.as_ref().and_then(|file| file.of(before.row, before.slot));
+        // A battery is planned in any slot; only orders need room between the prices.
+        let decides =
+            !self.policies.is_empty() && (covered.is_none() || before.batteries.is_some());
+        let mut decisions = Vec::new();
+        if decides {
+            decisions = decide(&mut self.policies, before, self.unseen.as_ref());
+        }
         match (covered, self.source) {
+            _ if !before.terms.leave_room() => {}
             (Some(wishes), _) => {
                 self.from_file += 1;
-                wishes
+                self.orders.extend(wishes.iter().map(|wish| plain(wish, before.metered)));
             }
-            (None, OrderSource::File) => &[],
-            (None, _) => {
-                self.from_policy += 1;
-                self.wishes.clear();
-                if terms.leave_room() {
-                    let orders = houses.iter().zip(&self.temper).enumerate();
-                    self.wishes.extend(
-                        orders.filter_map(|(i, (house, temper))| temper.wish(i, house, terms)),
-                    );
+            (None, OrderSource::File) => {}
+            (None, OrderSource::Pegged) => {
+                self.from_households += 1;
+                let houses = before.houses.iter().zip(&self.tempers).enumerate();
+                let wishes =
+                    houses.filter_map(|(i, (house, temper))| temper.wish(i, house, before.terms));
+                self.orders.extend(wishes.map(|wish| plain(&wish, before.metered)));
+            }
+            (None, OrderSource::Auto | OrderSource::Policy) => {
+                self.from_households += 1;
+                for (decision, metered) in decisions.iter().zip(before.metered) {
+                    let Some(decision) = decision else { continue };
+                    self.orders.extend(stepped(Side::Buy, &decision.buy, metered));
+                    self.orders.extend(stepped(Side::Sell, &decision.sell, metered));
                 }
-                &self.wishes
             }
         }
+        for (standing, decision) in self.standings.iter_mut().zip(decisions) {
+            *standing = decision.and_then(|decision| decision.battery);
+        }
+        &self.orders
     }
+
+    /// Lets the households see what was measured in the slot before, and keeps this slot's energy
+    /// for later. Batteries are not in it: the agents know their own.
+    pub fn learn(&mut self, slot: Slot, houses: &[House]) {
+        if self.policies.is_empty() {
+            return;
+        }
+        let mut seen = Vec::new();
+        if let Some((slot, energies)) = self.unseen.take() {
+            for (policy, house) in self.policies.iter_mut().zip(&energies) {
+                let sun_wh = Some(house.generation);
+                policy.learn(slot, Measured { load_wh: house.load, sun_wh });
+            }
+            seen = energies;
+        }
+        seen.clear();
+        seen.extend_from_slice(houses);
+        self.unseen = Some((slot, seen));
+    }
+}
+
+/// What every household wants, in the order of the customers.
+fn decide(
+    policies: &mut [Policy],
+    before: &Before<'_>,
+    unseen: Option<&(Slot, Vec<House>)>,
+) -> Vec<Option<Decision>> {
+    let known = before.tariff.retail_e5.len().min(before.row + KNOWN_AHEAD);
+    let terms: Vec<Terms> = (before.row..known)
+        .map_while(|row| super::terms(before.tariff, row, before.slot).ok())
+        .collect();
+    let present = |i: usize| {
+        let (_, houses) = unseen?;
+        Some(Energy::from_wh(houses[i].load - houses[i].generation))
+    };
+    let decide = |(i, policy): (usize, &mut Policy)| {
+        let stored = before.batteries.and_then(|batteries| batteries.store(i));
+        policy.decide(&View {
+            slot: before.slot,
+            terms: &terms,
+            stored: stored.map(|store| (before.slot, store)),
+            car_lacks: None,
+            present: present(i),
+        })
+    };
+    policies.iter_mut().enumerate().map(decide).collect()
+}
+
+fn plain(wish: &Wish, metered: &[Metered]) -> Order {
+    let Metered { point, rank, .. } = &metered[wish.customer];
+    Order::plain(point.clone(), wish.side, wish.quantity, wish.limit, *rank)
+}
+
+fn stepped(side: Side, steps: &[Step], metered: &Metered) -> Option<Order> {
+    let steps = steps.iter();
+    let steps = steps.map(|Step { quantity, limit }| market::Step {
+        quantity: *quantity,
+        limit: Limit::At(*limit),
+    });
+    let steps = Steps::new(steps.collect()).ok()?;
+    let Metered { point, rank, .. } = metered;
+    Some(Order { steps, ..Order::plain(point.clone(), side, Energy::ZERO, Price::ZERO, *rank) })
 }
 
 impl Temper {

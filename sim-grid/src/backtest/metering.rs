@@ -66,10 +66,17 @@ impl Meters {
         }
     }
 
-    /// Turns what happens behind the meters into register differences, and draws the ranks that
-    /// decide over last watt-hours anew, so that no customer is favoured over time.
-    pub fn close(&mut self, slot: Slot) {
+    /// Draws the ranks that decide over last watt-hours anew, so that no customer is favoured over
+    /// time.
+    pub fn draw_ranks(&mut self, slot: Slot) {
         let mut chance = Chance::new(self.seed ^ slot.number().unsigned_abs(), "last watt-hours");
+        for metered in &mut self.metered {
+            metered.rank = rank(&mut chance);
+        }
+    }
+
+    /// Turns what happens behind the meters into register differences.
+    pub fn close(&mut self) {
         for (metered, house) in self.metered.iter_mut().zip(&self.houses) {
             let net = house.net();
             metered.flow = Some(Flow {
@@ -77,7 +84,6 @@ impl Meters {
                 export: Energy::from_wh((-net).max(0)),
                 produced: Some(Energy::from_wh(house.generation)),
             });
-            metered.rank = rank(&mut chance);
         }
     }
 }

@@ -3,8 +3,13 @@
 //!
 //! A scenario's slots go through the market's own code, one after the other, without network or
 //! clock: meters are read, orders placed, the book cleared and certified, the slot settled, and
-//! every bill added up. All rules see the same meters in the same pass. The same scenario and
-//! options give the same report, bit by bit.
+//! every bill added up. All rules see the same slot in the same pass. The same scenario and options
+//! give the same report, bit by bit.
+//!
+//! Rules move money and the auction moves batteries: with simulated batteries, the auction's rules
+//! are settled on meters behind batteries that follow the households' policies, all others on meters
+//! behind batteries that serve their own house, because a rule that is applied to meters afterwards
+//! tells a battery nothing beforehand. Without simulated batteries both are what was metered.
 
 mod bidding;
 mod error;
@@ -13,6 +18,7 @@ mod power;
 mod report;
 mod rule;
 mod settling;
+mod storage;
 mod table;
 mod tally;
 
@@ -20,7 +26,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
 
-use market::Terms;
+use market::{Clearing, Terms};
 use units::{Price, Slot};
 
 pub use bidding::OrderSource;
@@ -30,13 +36,14 @@ pub use report::*;
 pub use rule::Rule;
 pub use table::table;
 
-use bidding::Bidders;
+use bidding::{Before, Bidders};
 use metering::{Meters, Quarter};
 use power::FeederWatch;
 use settling::Settler;
+use storage::Batteries;
 use tally::{StreetTally, Tally};
 
-use crate::scenario::{DeviceKind, Scenario, Tariff};
+use crate::scenario::{DeviceKind, Profiles, Scenario, Tariff};
 
 /// What to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +54,9 @@ pub struct Options {
     pub rules: Vec<Rule>,
     /// Where orders come from.
     pub orders: OrderSource,
+    /// Whether the back-test runs the batteries behind raw PV; otherwise what they did is as the
+    /// scenario publishes it. Where it publishes nothing they are run in any case.
+    pub batteries: bool,
     /// First slot; the scenario's first if left out.
     pub from: Option<Slot>,
     /// First slot left out; the scenario's end if left out.
@@ -61,6 +71,7 @@ impl Default for Options {
             tariff: None,
             rules: Rule::ALL.to_vec(),
             orders: OrderSource::Auto,
+            batteries: false,
             from: None,
             to: None,
             seed: 1,
@@ -74,14 +85,60 @@ pub struct Backtest<'s> {
     tariff: &'s Tariff,
     options: Options,
     rows: Range<usize>,
-    meters: Meters,
     bidders: Bidders,
     settlers: Vec<(Settler, Tally)>,
     alone: Settler,
     alone_tally: Tally,
+    /// Every battery serves its own house.
+    before: Dispatch,
+    /// Batteries follow the auction; only when there are both.
+    after: Option<Dispatch>,
+    done: usize,
+}
+
+/// Meters, batteries and network under one way of running the batteries.
+struct Dispatch {
+    meters: Meters,
+    /// None where they are as published.
+    batteries: Option<Batteries>,
     street: StreetTally,
     feeder: FeederWatch,
-    done: usize,
+}
+
+impl Dispatch {
+    fn new(scenario: &Scenario, seed: u64, simulates: bool) -> Self {
+        Self {
+            meters: Meters::new(scenario, seed),
+            batteries: simulates.then(|| Batteries::of(scenario)),
+            street: StreetTally::new(scenario.customers.len()),
+            feeder: FeederWatch::new(&scenario.network),
+        }
+    }
+
+    /// Reads what happens behind the meters without batteries.
+    fn read(&mut self, scenario: &Scenario, row: usize, slot: Slot) {
+        self.meters.read(scenario, row, self.batteries.is_some());
+        self.meters.draw_ranks(slot);
+    }
+
+    /// Takes down the slot once the batteries have done their part.
+    fn close(
+        &mut self,
+        scenario: &Scenario,
+        row: usize,
+        slot: Slot,
+        terms: Terms,
+    ) -> Result<(), BacktestError> {
+        self.meters.close();
+        let quarter = Quarter { slot, terms, metered: &self.meters.metered };
+        self.street.add(&quarter, &self.meters.houses);
+        self.feeder.observe(scenario, row, slot, &self.meters.houses)
+    }
+
+    fn figures(&self) -> StreetFigures {
+        let stored_wh = self.batteries.as_ref().map_or(0, Batteries::stored_wh);
+        StreetFigures { stored_wh, ..self.street.figures() }
+    }
 }
 
 impl<'s> Backtest<'s> {
@@ -101,10 +158,18 @@ impl<'s> Backtest<'s> {
         if rules.is_empty() {
             return Err(BacktestError::NoRule);
         }
-        let meters = Meters::new(scenario, options.seed);
+        let unpublished = |all: &Profiles| all.runs_battery && all.published.is_none();
+        let simulates = scenario.profiles.iter().any(|all| all.runs_battery)
+            && (options.batteries || scenario.profiles.iter().any(unpublished));
+        let seed = options.seed;
+        let before = Dispatch::new(scenario, seed, simulates);
+        let trades = rules.iter().any(|rule| rule.takes_orders());
+        let after = (simulates && trades).then(|| Dispatch::new(scenario, seed, true));
+        let batteries = before.batteries.as_ref();
+        let bidders = Bidders::new(scenario, tariff, folder, options.orders, seed, batteries)?;
         let customers = scenario.customers.len();
-        let bidders = Bidders::new(scenario, tariff, folder, options.orders, options.seed)?;
-        let settler = |rule| (Settler::new(rule, &meters.metered), Tally::new(rule, customers));
+        let settler =
+            |rule| (Settler::new(rule, &before.meters.metered), Tally::new(rule, customers));
         let settlers = rules.into_iter().map(settler).collect();
         let (alone, alone_tally) = settler(Rule::None);
         Ok(Self {
@@ -112,13 +177,12 @@ impl<'s> Backtest<'s> {
             tariff,
             options,
             rows,
-            meters,
             bidders,
             settlers,
             alone,
             alone_tally,
-            street: StreetTally::new(customers),
-            feeder: FeederWatch::new(&scenario.network),
+            before,
+            after,
             done: 0,
         })
     }
@@ -152,28 +216,59 @@ impl<'s> Backtest<'s> {
         let row = self.rows.start + self.done;
         let slot = self.scenario.timeline.slot_of(row).expect("a row of the timeline");
         let terms = terms(self.tariff, row, slot)?;
-        self.meters.read(self.scenario, row, false);
-        self.meters.close(slot);
-        let quarter = Quarter { slot, terms, metered: &self.meters.metered };
-        self.street.add(&quarter, &self.meters.houses);
-        self.street.add_alone(quarter.metered);
-        self.feeder.observe(self.scenario, row, slot, &self.meters.houses)?;
-
-        let trades = self.settlers.iter().any(|(settler, _)| settler.rule.takes_orders());
-        let clearing = if trades {
-            let wishes = self.bidders.wishes(row, slot, terms, &self.meters.houses);
-            Some(settling::auction(&quarter, wishes)?)
-        } else {
-            None
-        };
-        for (settler, tally) in &mut self.settlers {
-            settler.settle(&quarter, clearing.as_ref())?;
-            tally.add(&quarter, &settler.settled);
+        self.before.read(self.scenario, row, slot);
+        if let Some(batteries) = &mut self.before.batteries {
+            batteries.serve_houses(&mut self.before.meters.houses);
         }
-        self.alone.settle(&quarter, None)?;
-        self.alone_tally.add(&quarter, &self.alone.settled);
+        self.before.close(self.scenario, row, slot, terms)?;
+        let clearing = self.trade(row, slot, terms)?;
+        let metered = &self.before.meters.metered;
+        let alone = Quarter { slot, terms, metered };
+        let metered = self.after.as_ref().map_or(metered, |after| &after.meters.metered);
+        let traded = Quarter { slot, terms, metered };
+        for (settler, tally) in &mut self.settlers {
+            let quarter = if settler.rule.takes_orders() { &traded } else { &alone };
+            settler.settle(quarter, clearing.as_ref())?;
+            tally.add(quarter, &settler.settled);
+        }
+        self.alone.settle(&alone, None)?;
+        self.alone_tally.add(&alone, &self.alone.settled);
         self.done += 1;
         Ok(true)
+    }
+
+    /// The auction of a slot, and what batteries do after it; nothing when no rule has one.
+    fn trade(
+        &mut self,
+        row: usize,
+        slot: Slot,
+        terms: Terms,
+    ) -> Result<Option<Clearing>, BacktestError> {
+        if !self.settlers.iter().any(|(settler, _)| settler.rule.takes_orders()) {
+            return Ok(None);
+        }
+        if let Some(after) = &mut self.after {
+            after.read(self.scenario, row, slot);
+        }
+        let dispatch = self.after.as_ref().unwrap_or(&self.before);
+        let orders = self.bidders.orders(&Before {
+            row,
+            slot,
+            terms,
+            tariff: self.tariff,
+            metered: &dispatch.meters.metered,
+            houses: &dispatch.meters.houses,
+            batteries: dispatch.batteries.as_ref(),
+        });
+        let clearing = settling::auction(slot, terms, orders)?;
+        self.bidders.learn(slot, &dispatch.meters.houses);
+        if let Some(after) = &mut self.after {
+            if let Some(batteries) = &mut after.batteries {
+                batteries.follow(&self.bidders.standings, &clearing, &mut after.meters);
+            }
+            after.close(self.scenario, row, slot, terms)?;
+        }
+        Ok(Some(clearing))
     }
 
     /// What was found in the slots that are done.
@@ -188,13 +283,20 @@ impl<'s> Backtest<'s> {
                 tally.amounts = amounts.iter().map(|amount| i128::from(amount.nano())).collect();
             }
         }
-        let street = self.street.figures();
+        let street = self.before.figures();
+        let street_after = self.after.as_ref().map(Dispatch::figures);
         let alone = &self.alone_tally.amounts;
-        let customers = customers(self.scenario, &self.street, alone);
+        let customers = customers(self.scenario, &self.before.street, alone);
         let names: Vec<String> =
             customers.iter().map(|customer| customer.customer.clone()).collect();
-        let rules =
-            self.settlers.into_iter().map(|(_, tally)| tally.figures(&street, &names, alone));
+        let rules = self.settlers.into_iter().map(|(settler, tally)| {
+            let street = match &street_after {
+                Some(after) if settler.rule.takes_orders() => after,
+                _ => &street,
+            };
+            tally.figures(street, &names, alone)
+        });
+        let rules: Vec<RuleFigures> = rules.collect();
         let timeline = &self.scenario.timeline;
         let slot = |row: usize| timeline.slot_of(row).expect("a row of the timeline");
         let last = self.rows.start + self.done.max(1) - 1;
@@ -204,9 +306,12 @@ impl<'s> Backtest<'s> {
             from: slot(self.rows.start).to_string(),
             to: slot(last).next().to_string(),
             slots: self.done as u64,
-            slots_ordered_by_file: self.bidders.from_file as u64,
-            slots_ordered_by_policy: self.bidders.from_policy as u64,
-            batteries: "published".to_owned(),
+            slots_ordered_by_file: self.bidders.from_file,
+            slots_ordered_by_households: self.bidders.from_households,
+            batteries: match self.before.batteries {
+                None => "published".to_owned(),
+                Some(_) => "simulated".to_owned(),
+            },
             seed: self.options.seed,
         };
         let upu = |pu: f64| -> i64 {
@@ -214,21 +319,23 @@ impl<'s> Backtest<'s> {
             let upu = (pu * 1e6).round() as i64;
             upu
         };
+        let network = &self.scenario.network;
         let feeder = Feeder {
             band_low_upu: upu(BAND_PU.0),
             band_high_upu: upu(BAND_PU.1),
-            before: self.feeder.figures(&self.scenario.network),
-            after: None,
+            before: self.before.feeder.figures(network),
+            after: self.after.as_ref().map(|after| after.feeder.figures(network)),
         };
         Ok(Report {
             format: FORMAT,
             run,
-            rules: rules.collect(),
+            rules,
             customers,
             feeder,
-            days: self.street.days(),
-            months: self.street.months(),
+            days: self.before.street.days(),
+            months: self.before.street.months(),
             street,
+            street_after,
         })
     }
 }

@@ -17,8 +17,10 @@ pub struct Report {
     pub format: u32,
     /// What was run.
     pub run: RunFacts,
-    /// What the street did, whatever the rule.
+    /// What the street did with every battery serving its own house.
     pub street: StreetFigures,
+    /// What it did with the batteries following the auction; none when that is the same.
+    pub street_after: Option<StreetFigures>,
     /// Who lives there, in the order of the scenario.
     pub customers: Vec<CustomerFacts>,
     /// One entry per rule, in the order of [`Rule::ALL`](super::Rule::ALL).
@@ -46,9 +48,10 @@ pub struct RunFacts {
     pub slots: u64,
     /// Slots whose orders the scenario's file gave.
     pub slots_ordered_by_file: u64,
-    /// Slots whose orders the households' policies gave.
-    pub slots_ordered_by_policy: u64,
-    /// `published` or `simulated`.
+    /// Slots whose orders the households gave by themselves.
+    pub slots_ordered_by_households: u64,
+    /// `published`: as metered. `simulated`: run by the back-test, in the auctions by the households'
+    /// policies, otherwise for the own house.
     pub batteries: String,
     /// Seed of the policies and of last watt-hours.
     pub seed: u64,
@@ -75,10 +78,8 @@ pub struct StreetFigures {
     pub peak_import_w: i64,
     /// Highest mean power of a slot out of the street.
     pub peak_export_w: i64,
-    /// The same with batteries serving their own house only; differs with simulated batteries.
-    pub peak_import_alone_w: i64,
-    /// The same with batteries serving their own house only.
-    pub peak_export_alone_w: i64,
+    /// Left in simulated batteries at the end; they start empty.
+    pub stored_wh: i64,
     /// Slots in which retail was not above feed-in, so that nothing could be gained inside.
     pub inverted_slots: u64,
     /// Retail price, mean over slots.

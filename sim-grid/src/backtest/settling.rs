@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use market::sharing::{self, Inside, Key, Keys, Per, Period, Rounds, Shares, SharingFault};
-use market::{Book, Clearing, Limits, Metered, Order, Settlement, Side, clear, settle};
-use units::{Energy, Money, PointId, Price, split};
+use market::{Book, Clearing, Limits, Metered, Order, Settlement, Side, Terms, clear, settle};
+use units::{Energy, Money, PointId, Price, Slot, split};
 
 use super::error::BacktestError;
 use super::metering::Quarter;
 use super::rule::Rule;
-use crate::scenario::Wish;
 
 /// What a rule made of a slot; all lists by customer of the scenario.
 #[derive(Debug, Clone, Default)]
@@ -253,25 +252,23 @@ pub(super) fn alone(quarter: &Quarter<'_>, settled: &mut Settled) {
 }
 
 /// The auction of a slot: every order goes through the book, and the answer proves itself.
-pub(super) fn auction(quarter: &Quarter<'_>, wishes: &[Wish]) -> Result<Clearing, BacktestError> {
-    let slot = quarter.slot;
-    let mut book = Book::open(slot, quarter.terms, Limits::default());
-    // Where retail is not above feed-in nothing pays inside, and the book takes nothing.
-    let wishes = if quarter.terms.leave_room() { wishes } else { &[] };
-    for wish in wishes {
-        let Metered { point, rank, .. } = &quarter.metered[wish.customer];
-        let Wish { side, quantity, limit, .. } = *wish;
-        let order = Order::plain(point.clone(), side, quantity, limit, *rank);
-        let refused = |source| refused(quarter, point, source);
-        book.place(order).map_err(refused)?;
+pub(super) fn auction(
+    slot: Slot,
+    terms: Terms,
+    orders: &[Order],
+) -> Result<Clearing, BacktestError> {
+    let mut book = Book::open(slot, terms, Limits::default());
+    for order in orders {
+        let refused = |source| refused(slot, &order.point, source);
+        book.place(order.clone()).map_err(refused)?;
     }
     let clearing = clear(&book, None);
     clearing.certify(&book).map_err(|source| BacktestError::Clearing { slot, source })?;
     Ok(clearing)
 }
 
-fn refused(quarter: &Quarter<'_>, point: &PointId, source: market::Refusal) -> BacktestError {
-    BacktestError::Refused { slot: quarter.slot, customer: point.to_string(), source }
+fn refused(slot: Slot, point: &PointId, source: market::Refusal) -> BacktestError {
+    BacktestError::Refused { slot, customer: point.to_string(), source }
 }
 
 /// Equal parts for everybody, a million in all.

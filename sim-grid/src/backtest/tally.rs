@@ -1,7 +1,7 @@
 //! Sums over a run: what one rule did, and what the street did.
 
 use market::Metered;
-use units::{Energy, Slot};
+use units::Slot;
 
 use super::metering::{House, Quarter};
 use super::report::{
@@ -203,7 +203,7 @@ fn duration(prices: &mut [(i64, i64)]) -> Vec<PricePoint> {
     curve
 }
 
-/// What the street did, whatever the rule.
+/// What the street did with one dispatch of its batteries.
 #[derive(Default)]
 pub(super) struct StreetTally {
     figures: StreetFigures,
@@ -241,7 +241,7 @@ impl StreetTally {
         }
     }
 
-    /// Adds a slot as the market's dispatch has it.
+    /// Adds a slot.
     pub fn add(&mut self, quarter: &Quarter<'_>, houses: &[House]) {
         let (mut load, mut generation, mut import, mut export) = (0, 0, 0, 0);
         for (i, (house, metered)) in houses.iter().zip(quarter.metered).enumerate() {
@@ -286,18 +286,6 @@ impl StreetTally {
         }
         let last = self.months.last_mut().expect("just made sure");
         last.add(quarter.slot, load, generation, load - import + shareable);
-    }
-
-    /// Adds a slot as it is when every battery serves its own house only.
-    pub fn add_alone(&mut self, metered: &[Metered]) {
-        let net: Energy = metered
-            .iter()
-            .filter_map(|metered| metered.flow)
-            .map(|flow| flow.import - flow.export)
-            .sum();
-        let figures = &mut self.figures;
-        figures.peak_import_alone_w = figures.peak_import_alone_w.max(net.wh() * W_PER_WH);
-        figures.peak_export_alone_w = figures.peak_export_alone_w.max(-net.wh() * W_PER_WH);
     }
 
     pub fn figures(&self) -> StreetFigures {

@@ -6,23 +6,29 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use sim_grid::backtest::{Backtest, Options, OrderSource, Report, Rule, table};
-use sim_grid::scenario::{Scenario, parse_slot};
+use sim_grid::scenario::{Scenario, Synthetic, parse_slot};
 use units::Slot;
 
 /// Tell what a street would have paid under other rules: same meters, same market, no waiting.
 #[derive(Args)]
 pub struct BacktestArgs {
-    /// Folder of the scenario.
-    #[arg(default_value = super::SHIPPED)]
-    folder: PathBuf,
+    /// Folder of the scenario; the shipped street if left out.
+    folder: Option<PathBuf>,
+    /// Make a street instead, for example houses=100,days=7,pv=2,battery=4,seed=1.
+    #[arg(long, conflicts_with = "folder", value_name = "STREET")]
+    synthetic: Option<Synthetic>,
     /// Rules to test, separated by commas; all if left out.
     #[arg(long = "rule", value_delimiter = ',')]
     rules: Vec<Rule>,
     /// Tariff of the scenario; the first one if left out.
     #[arg(long)]
     tariff: Option<String>,
-    /// Where orders come from: `file` (orders_TARIFF.csv), `policy`, or `auto`, which takes the
-    /// file on the days that it covers.
+    /// Run the batteries behind raw PV: in the auctions as their households' policies decide,
+    /// otherwise for the own house.
+    #[arg(long)]
+    batteries: bool,
+    /// Where orders come from: `file` (orders_TARIFF.csv), `policy` (as the agents order), `auto`
+    /// (the file on the days that it covers, the agents otherwise), or `pegged` (exact energy).
     #[arg(long, default_value = "auto")]
     orders: OrderSource,
     /// First quarter-hour, UTC, for example 2016-07-18; the scenario's first if left out.
@@ -41,16 +47,21 @@ pub struct BacktestArgs {
 
 /// Runs and reports.
 pub fn run(args: &BacktestArgs) -> anyhow::Result<()> {
-    let scenario = Scenario::load(&args.folder).context("the scenario is refused")?;
+    let folder = args.folder.as_deref().unwrap_or_else(|| Path::new(super::SHIPPED));
+    let (scenario, folder) = match &args.synthetic {
+        Some(synthetic) => (synthetic.scenario(), None),
+        None => (Scenario::load(folder).context("the scenario is refused")?, Some(folder)),
+    };
     let options = Options {
         tariff: args.tariff.clone(),
         rules: if args.rules.is_empty() { Rule::ALL.to_vec() } else { args.rules.clone() },
         orders: args.orders,
+        batteries: args.batteries,
         from: args.from,
         to: args.to,
         seed: args.seed,
     };
-    let backtest = Backtest::new(&scenario, Some(&args.folder), options)?;
+    let backtest = Backtest::new(&scenario, folder, options)?;
     let report = follow(backtest)?;
     let to_stdout = args.json.as_deref() == Some(Path::new("-"));
     if to_stdout {

@@ -19,6 +19,7 @@ mod moment;
 mod orders;
 mod people;
 mod series;
+mod synthetic;
 mod tariff;
 mod timeline;
 
@@ -34,6 +35,7 @@ pub use moment::parse_slot;
 pub use orders::{Orders, Wish};
 pub use people::{BatteryRating, Customer, Device, DeviceKind};
 pub use series::{Series, wh_of_slot};
+pub use synthetic::Synthetic;
 pub use tariff::Tariff;
 pub use timeline::{Block, Timeline, t_of_slot};
 
