@@ -38,7 +38,7 @@ pub enum BacktestError {
     },
     /// Orders were asked for and there is no file.
     #[error(
-        "the scenario has no orders_{tariff}.csv; leave --orders out to let the agents' policies order"
+        "the scenario has no orders_{tariff}.csv; leave --orders out to let the households order by themselves"
     )]
     NoOrders {
         /// The tariff.

@@ -14,6 +14,7 @@
 mod bidding;
 mod error;
 mod metering;
+mod page;
 mod power;
 mod report;
 mod rule;
@@ -21,6 +22,8 @@ mod settling;
 mod storage;
 mod table;
 mod tally;
+mod text;
+mod verdict;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -31,10 +34,12 @@ use units::{Price, Slot};
 
 pub use bidding::OrderSource;
 pub use error::BacktestError;
+pub use page::page;
 pub use power::BAND_PU;
 pub use report::*;
 pub use rule::Rule;
 pub use table::table;
+pub use verdict::{Verdict, verdict};
 
 use bidding::{Before, Bidders};
 use metering::{Meters, Quarter};
@@ -63,6 +68,8 @@ pub struct Options {
     pub to: Option<Slot>,
     /// Seed of the policies and of last watt-hours.
     pub seed: u64,
+    /// What the tariff's currency is called; only for people.
+    pub currency: String,
 }
 
 impl Default for Options {
@@ -75,6 +82,7 @@ impl Default for Options {
             from: None,
             to: None,
             seed: 1,
+            currency: "EUR".to_owned(),
         }
     }
 }
@@ -271,6 +279,20 @@ impl<'s> Backtest<'s> {
         Ok(Some(clearing))
     }
 
+    /// What every battery holds at the end beyond what it holds when it serves its own house, at the
+    /// last feed-in price, nano-currency.
+    fn left(&self) -> Vec<i128> {
+        let last = self.rows.start + self.done.max(1) - 1;
+        let feed_in = Price::from_e5_per_kwh(i64::from(self.tariff.feed_in_e5[last]));
+        let left = |dispatch: &Dispatch, i: usize| {
+            dispatch.batteries.as_ref().map_or(0, |all| all.left_nano(i, feed_in))
+        };
+        let customers = 0..self.scenario.customers.len();
+        let more =
+            |i| self.after.as_ref().map_or(0, |after| left(after, i)) - left(&self.before, i);
+        customers.map(more).collect()
+    }
+
     /// What was found in the slots that are done.
     ///
     /// # Errors
@@ -289,12 +311,12 @@ impl<'s> Backtest<'s> {
         let customers = customers(self.scenario, &self.before.street, alone);
         let names: Vec<String> =
             customers.iter().map(|customer| customer.customer.clone()).collect();
-        let rules = self.settlers.into_iter().map(|(settler, tally)| {
-            let street = match &street_after {
-                Some(after) if settler.rule.takes_orders() => after,
-                _ => &street,
-            };
-            tally.figures(street, &names, alone)
+        let (nothing, left) = (vec![0; customers.len()], self.left());
+        let rules = self.settlers.into_iter().map(|(settler, tally)| match &street_after {
+            Some(after) if settler.rule.takes_orders() => {
+                tally.figures(after, &names, alone, &left)
+            }
+            _ => tally.figures(&street, &names, alone, &nothing),
         });
         let rules: Vec<RuleFigures> = rules.collect();
         let timeline = &self.scenario.timeline;
@@ -313,6 +335,7 @@ impl<'s> Backtest<'s> {
                 Some(_) => "simulated".to_owned(),
             },
             seed: self.options.seed,
+            currency: self.options.currency.clone(),
         };
         let upu = |pu: f64| -> i64 {
             #[expect(clippy::cast_possible_truncation, reason = "about 10^6")]

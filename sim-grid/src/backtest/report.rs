@@ -55,6 +55,8 @@ pub struct RunFacts {
     pub batteries: String,
     /// Seed of the policies and of last watt-hours.
     pub seed: u64,
+    /// What the currency is called.
+    pub currency: String,
 }
 
 /// What the street did.
@@ -122,7 +124,7 @@ pub struct RuleFigures {
     pub meaning: String,
     /// Paid by all customers together; negative when they earn.
     pub bill_nano: i64,
-    /// Saved by all together against being alone.
+    /// The benefits of all customers together.
     pub saving_nano: i64,
     /// The saving over the size of the bill alone; none when that is nothing.
     pub saving_ppm: Option<i64>,
@@ -186,7 +188,8 @@ pub struct CustomerFigures {
     pub customer: String,
     /// To be paid; negative when it is income.
     pub bill_nano: i64,
-    /// The bill alone minus this one.
+    /// The bill alone minus this one, plus what is left in a simulated battery at the end beyond what
+    /// is left in it alone, at the last feed-in price.
     pub benefit_nano: i64,
     /// From neighbours.
     pub bought_wh: i64,

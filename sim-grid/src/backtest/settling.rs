@@ -37,6 +37,21 @@ impl Settled {
         }
     }
 
+    /// Takes back from the side that claims more neighbourly energy than the other side gave: a
+    /// seller who delivered less than it sold was served by the supplier, and its buyer with it.
+    fn balance(&mut self, metered: &[Metered]) {
+        let wh = |energies: &[Energy]| -> Vec<i64> {
+            energies.iter().map(|energy| energy.wh()).collect()
+        };
+        let (bought, sold) = (wh(&self.bought), wh(&self.sold));
+        let local = bought.iter().sum::<i64>().min(sold.iter().sum());
+        for (list, weights) in [(&mut self.bought, bought), (&mut self.sold, sold)] {
+            for (energy, wh) in list.iter_mut().zip(split(local, &weights, |i| metered[i].rank)) {
+                *energy = Energy::from_wh(wh);
+            }
+        }
+    }
+
     /// Values the local energy at one price.
     fn value(&mut self, price: Price) {
         let of = |energies: &[Energy]| -> i128 {
@@ -113,11 +128,12 @@ impl Settler {
             (Way::Auction, Some(clearing)) => {
                 let fault = |source| BacktestError::Settlement { slot, source };
                 let settlement = settle(clearing, terms, metered, &[]).map_err(fault)?;
-                self.take(&settlement);
+                self.take(&settlement, metered);
                 self.settled.value(settlement.basis.local_price());
             }
             (Way::AuctionStrict, Some(clearing)) => {
                 self.strict(quarter, clearing);
+                self.settled.balance(metered);
                 self.settled.value(clearing.price.unwrap_or_default());
             }
             (Way::Shared(rule, key), _) => {
@@ -193,14 +209,14 @@ impl Settler {
         }
     }
 
-    fn take(&mut self, settlement: &Settlement) {
+    fn take(&mut self, settlement: &Settlement, metered: &[Metered]) {
         for (bill, &i) in settlement.bills.iter().zip(&self.by_point) {
             let (import, export) = (&bill.charges.import, &bill.charges.export);
             self.settled.amounts[i] = bill.charges.amount;
-            // Bought beyond what was used went on to a neighbour or to the supplier.
             self.settled.bought[i] = near(import.scheduled, import.deviation, import.local);
             self.settled.sold[i] = near(export.scheduled, -export.deviation, export.local);
         }
+        self.settled.balance(metered);
     }
 
     /// The auction's fills at its price, everything else at the supplier's.
@@ -235,8 +251,8 @@ impl Settler {
     }
 }
 
-/// How much of a leg's metered energy a neighbour was on the other side of: the schedule as far as
-/// it was used, and the matched part of what was used beyond it.
+/// How much of a leg's metered energy a neighbour may have been on the other side of: the schedule
+/// as far as it was kept, and the matched part of what went `beyond` it.
 fn near(scheduled: Energy, beyond: Energy, local: Energy) -> Energy {
     if beyond.is_positive() { scheduled + local } else { scheduled + beyond }
 }

@@ -42,6 +42,13 @@ impl Batteries {
         self.cells.iter().flatten().map(|(_, store)| store.energy().wh()).sum()
     }
 
+    /// What is left in a customer's battery at the end is worth at a feed-in price, nano-currency.
+    pub fn left_nano(&self, customer: usize, feed_in: Price) -> i128 {
+        let Some((battery, store)) = &self.cells[customer] else { return 0 };
+        let given = i128::from(store.energy().wh()) * i128::from(battery.efficiency_out_ppm);
+        given * i128::from(feed_in.nano_per_wh()) / 1_000_000
+    }
+
     /// Runs a slot with every battery serving its own house.
     pub fn serve_houses(&mut self, houses: &mut [House]) {
         for (cell, house) in self.cells.iter_mut().zip(houses) {

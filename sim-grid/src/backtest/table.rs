@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::report::{Report, RuleFigures};
+use super::text::{cents, hundredths, kilowatts, kwh, money, percent, pu};
 
 /// A report as text, at most 100 columns wide.
 #[must_use]
@@ -90,63 +91,5 @@ fn feeder(text: &mut String, report: &Report) {
 }
 
 fn gini(rule: &RuleFigures) -> String {
-    rule.gini_ppm.map_or("–".to_owned(), |ppm| decimal(ppm, 10_000, 2))
-}
-
-/// A whole number of `unit`ths with some decimals, rounded to the nearest.
-pub(super) fn decimal(value: i64, unit: i64, decimals: usize) -> String {
-    let size = value.unsigned_abs();
-    let unit = unit.unsigned_abs();
-    let scaled = (size + unit / 2) / unit;
-    let one = 10_u64.pow(u32::try_from(decimals).expect("few decimals"));
-    let sign = if value < 0 && scaled > 0 { "−" } else { "" };
-    if decimals == 0 {
-        format!("{sign}{scaled}")
-    } else {
-        format!("{sign}{}.{:0decimals$}", scaled / one, scaled % one)
-    }
-}
-
-/// Nano-currency with two decimals.
-pub(super) fn money(nano: i64) -> String {
-    decimal(nano, 10_000_000, 2)
-}
-
-/// Nano-currency per Wh in hundredths per kWh.
-pub(super) fn cents(nano_per_wh: i64) -> String {
-    decimal(nano_per_wh, 100, 2)
-}
-
-/// Millionths as percent.
-pub(super) fn percent(ppm: i64) -> String {
-    format!("{} %", decimal(ppm, 1_000, 1))
-}
-
-/// W in kW.
-pub(super) fn kilowatts(w: i64) -> String {
-    decimal(w, 100, 1)
-}
-
-/// Wh in kWh.
-pub(super) fn kwh(wh: i64) -> String {
-    decimal(wh, 1_000, 0)
-}
-
-fn pu(upu: i64) -> String {
-    decimal(upu, 1_000, 3)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_rounded_to_the_nearest_and_keep_their_sign() {
-        assert_eq!(money(-1_995_000_000), "−2.00");
-        assert_eq!(money(-4_999_999), "0.00");
-        assert_eq!(cents(288_000), "28.80");
-        assert_eq!(percent(333_333), "33.3 %");
-        assert_eq!(kwh(1_500), "2");
-        assert_eq!(pu(1_025_000), "1.025");
-    }
+    rule.gini_ppm.map_or("–".to_owned(), hundredths)
 }

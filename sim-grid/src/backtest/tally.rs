@@ -90,18 +90,21 @@ impl Tally {
         }
     }
 
-    /// The figures, compared with everybody's bill alone.
+    /// The figures, compared with everybody's bill alone; `left` is what simulated batteries hold at
+    /// the end beyond what they hold alone, in nano-currency.
     pub fn figures(
         mut self,
         street: &StreetFigures,
         names: &[String],
         alone: &[i128],
+        left: &[i128],
     ) -> RuleFigures {
         let bill: i128 = self.amounts.iter().sum();
         let bill_alone: i128 = alone.iter().sum();
-        let saving = bill_alone - bill;
+        let amounts = alone.iter().zip(&self.amounts).zip(left);
         let benefits: Vec<i128> =
-            alone.iter().zip(&self.amounts).map(|(alone, amount)| alone - amount).collect();
+            amounts.map(|((alone, amount), left)| alone - amount + left).collect();
+        let saving: i128 = benefits.iter().sum();
         let customers = names.iter().enumerate().map(|(i, name)| CustomerFigures {
             customer: name.clone(),
             bill_nano: narrow(self.amounts[i]),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use sim_grid::backtest::{Backtest, Options, OrderSource, Report, Rule, table};
+use sim_grid::backtest::{Backtest, Options, OrderSource, Report, Rule, page, table};
 use sim_grid::scenario::{Scenario, Synthetic, parse_slot};
 use units::Slot;
 
@@ -40,9 +40,15 @@ pub struct BacktestArgs {
     /// Seed of the households' policies and of last watt-hours.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// What the tariff's currency is called in the reports.
+    #[arg(long, default_value = "EUR")]
+    currency: String,
     /// Write the figures as JSON into this file; `-` prints them instead of the table.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write a page with pictures into this file; it needs no network to be read.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 /// Runs and reports.
@@ -60,6 +66,7 @@ pub fn run(args: &BacktestArgs) -> anyhow::Result<()> {
         from: args.from,
         to: args.to,
         seed: args.seed,
+        currency: args.currency.clone(),
     };
     let backtest = Backtest::new(&scenario, folder, options)?;
     let report = follow(backtest)?;
@@ -71,6 +78,9 @@ pub fn run(args: &BacktestArgs) -> anyhow::Result<()> {
     }
     if let Some(file) = args.json.as_deref().filter(|_| !to_stdout) {
         write(file, &json(&report)?)?;
+    }
+    if let Some(file) = &args.html {
+        write(file, &page(&report))?;
     }
     Ok(())
 }

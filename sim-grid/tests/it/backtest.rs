@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use sim_grid::backtest::{Backtest, Options, OrderSource, Report, Rule, RuleFigures};
-use sim_grid::scenario::{Scenario, parse_slot};
+use sim_grid::backtest::{
+    Backtest, Options, OrderSource, Report, Rule, RuleFigures, page, verdict,
+};
+use sim_grid::scenario::{Scenario, Synthetic, parse_slot};
 use tempfile::TempDir;
 
 use crate::scenario::shipped_folder;
@@ -62,7 +64,11 @@ fn four_weeks_cost_what_the_reference_says_by_every_rule_and_tariff() {
         (Rule::BillSharingPeriod, "bill_sharing_period"),
     ];
     for tariff in TARIFFS {
-        let options = Options { tariff: Some(tariff.to_owned()), ..Options::default() };
+        let options = Options {
+            tariff: Some(tariff.to_owned()),
+            orders: OrderSource::Pegged,
+            ..Options::default()
+        };
         let report = run(&scenario, None, options);
         assert_eq!(report.run.slots, 2_688);
         let mut compared = 0;
@@ -213,4 +219,207 @@ fn a_run_repeats_bit_by_bit() {
         serde_json::to_string(&run(&scenario, None, options)).expect("a report is JSON")
     };
     assert_eq!(day(), day());
+}
+
+#[test]
+fn batteries_that_follow_the_auction_leave_nobody_worse_off_than_alone() {
+    let scenario = shipped();
+    let options = Options {
+        tariff: Some("tou".to_owned()),
+        rules: vec![Rule::Auction, Rule::Mmr, Rule::None],
+        batteries: true,
+        from: parse_slot("2016-07-18").ok(),
+        to: parse_slot("2016-07-25").ok(),
+        ..Options::default()
+    };
+    let report = run(&scenario, None, options);
+    assert_eq!(report.run.batteries, "simulated");
+    let after = report.street_after.as_ref().expect("another dispatch");
+    assert_eq!(after.load_wh, report.street.load_wh);
+    assert_eq!(after.generation_wh, report.street.generation_wh);
+    let (auction, mmr) = (rule(&report, Rule::Auction), rule(&report, Rule::Mmr));
+    assert!(auction.saving_nano > mmr.saving_nano, "batteries that look ahead help the street");
+    assert_eq!(auction.worse_off, [""; 0]);
+    assert_eq!(auction.supplied_wh + auction.local_wh, after.import_wh);
+    assert!(report.feeder.after.is_some());
+}
+
+#[test]
+fn a_street_from_a_seed_runs_without_a_file() {
+    let synthetic: Synthetic = "houses=30,seed=5".parse().expect("a street");
+    let scenario = synthetic.scenario();
+    let report = run(&scenario, None, Options::default());
+    assert_eq!((report.run.slots, report.run.slots_ordered_by_households), (96, 96));
+    // There are batteries and nobody published what they did, so they are run.
+    assert_eq!(report.run.batteries, "simulated");
+    assert!(rule(&report, Rule::Auction).local_wh > 0);
+    let page = page(&report);
+    assert_eq!(page, page_of_again(&scenario), "the page repeats byte by byte");
+    for outside in ["http://", "https://", "<script", "src=", "@import", "url("] {
+        assert!(!page.contains(outside), "the page needs {outside}");
+    }
+}
+
+fn page_of_again(scenario: &Scenario) -> String {
+    page(&run(scenario, None, Options::default()))
+}
+
+#[test]
+fn the_page_says_what_the_report_says() {
+    let scenario = shipped();
+    let options = Options {
+        from: parse_slot("2016-07-18").ok(),
+        to: parse_slot("2016-07-20").ok(),
+        orders: OrderSource::Pegged,
+        ..Options::default()
+    };
+    let report = run(&scenario, None, options);
+    let verdict = verdict(&report);
+    assert!(verdict.headline.starts_with("Yes: in 2\u{a0}days"), "{}", verdict.headline);
+    let best = verdict.rule.expect("a rule that leaves nobody worse off");
+    let figures = report.rules.iter().find(|rule| rule.rule == best).expect("a rule tested");
+    assert!(figures.worse_off.is_empty() && figures.saving_nano > 0);
+    let page = page(&report);
+    assert!(page.contains(&verdict.headline));
+    assert_eq!(
+        page.matches("<svg viewBox=\"0 0 360").count(),
+        page.matches("role=\"img\"").count()
+    );
+    assert_eq!(page.matches("role=\"img\"").count(), page.matches("<desc").count());
+    for customer in &report.customers {
+        assert!(page.contains(&format!("<th scope=\"row\">{}</th>", customer.customer)));
+    }
+    for open in ["<section", "<table", "<details", "<figure", "<svg", "<div"] {
+        let close = format!("</{}>", &open[1..]);
+        assert_eq!(page.matches(open).count(), page.matches(&close).count(), "{open}");
+    }
+}
+
+#[test]
+fn inverted_tariffs_are_answered_with_no() {
+    let mut scenario = shipped();
+    for tariff in &mut scenario.tariffs {
+        tariff.feed_in_e5.clone_from(&tariff.retail_e5);
+    }
+    let options = Options {
+        rules: vec![Rule::Auction, Rule::Mmr],
+        to: parse_slot("2016-01-19").ok(),
+        ..Options::default()
+    };
+    let report = run(&scenario, None, options);
+    assert_eq!(report.street.inverted_slots, 96);
+    assert!(report.rules.iter().all(|rule| rule.local_wh == 0 && rule.saving_nano == 0));
+    assert!(verdict(&report).headline.starts_with("No: this tariff"));
+}
+
+#[test]
+fn nonsense_is_refused_with_what_would_be_right() {
+    let scenario = shipped();
+    let refusal = |options: Options| match Backtest::new(&scenario, None, options) {
+        Err(error) => error.to_string(),
+        Ok(_) => panic!("must be refused"),
+    };
+    let slot = |text| parse_slot(text).ok();
+    for (options, expected) in [
+        (
+            Options { tariff: Some("night".to_owned()), ..Options::default() },
+            "the scenario has no tariff \"night\"; choose from flat, tou, dyn, lcl",
+        ),
+        (
+            Options { from: slot("2016-07-20"), to: slot("2016-07-19"), ..Options::default() },
+            "--to 2016-07-19T00:00Z is not after --from 2016-07-20T00:00Z; --to is the first slot that is left out",
+        ),
+        (
+            Options { from: slot("2016-03-01"), to: slot("2016-03-02"), ..Options::default() },
+            "no slot from 2016-03-01T00:00Z to 2016-03-02T00:00Z is in the scenario, which covers \
+             2016-01-18T00:00Z to 2016-01-25T00:00Z, 2016-04-11T00:00Z to 2016-04-18T00:00Z, \
+             2016-07-18T00:00Z to 2016-07-25T00:00Z, 2016-10-10T00:00Z to 2016-10-17T00:00Z",
+        ),
+        (
+            Options { rules: Vec::new(), ..Options::default() },
+            "there is no rule to test; choose at least one",
+        ),
+        (
+            Options { orders: OrderSource::File, ..Options::default() },
+            "the scenario has no orders_flat.csv; leave --orders out to let the households order by themselves",
+        ),
+    ] {
+        assert_eq!(refusal(options), expected);
+    }
+    let rule: Result<Rule, String> = "auktion".parse();
+    let told = rule.expect_err("no such rule");
+    assert!(
+        told.starts_with("there is no rule \"auktion\"; choose from none, auction, "),
+        "{told}"
+    );
+}
+
+/// Writes an order file beside the small street and expects this refusal.
+fn orders_refused(rows: &str, expected: &str) {
+    let folder = TempDir::new().expect("a temporary folder");
+    crate::small::write(&crate::small::files(), folder.path());
+    let text = format!("order_id,t,customer_id,side,qty_wh,limit_e5\n{rows}");
+    std::fs::write(folder.path().join("orders_flat.csv"), text).expect("write");
+    let scenario = Scenario::load(folder.path()).expect("loads");
+    match Backtest::new(&scenario, Some(folder.path()), Options::default()) {
+        Err(error) => assert_eq!(error.to_string(), expected),
+        Ok(_) => panic!("must be refused: {expected}"),
+    }
+}
+
+#[test]
+fn bad_orders_are_refused_with_file_line_and_reason() {
+    let first = "1,1632,H1,buy,100,20000\n";
+    orders_refused(
+        &format!("{first}2,1640,H1,buy,100,20000\n"),
+        "orders_flat.csv, line 3: t is 1640, which tariffs.csv does not have",
+    );
+    orders_refused(
+        &format!("{first}2,1632,H9,buy,100,20000\n"),
+        "orders_flat.csv, line 3: the order names customer H9, which customers.csv does not have",
+    );
+    orders_refused(
+        &format!("{first}2,1632,H1,buy,50,19000\n"),
+        "orders_flat.csv, line 3: H1 has two buy orders at t 1632; a metering point has one order per side",
+    );
+    orders_refused(
+        "1,1632,H1,buy,0,20000\n",
+        "orders_flat.csv, line 2: the order of H1: 0 Wh is not between 1 Wh and 10000000000 Wh",
+    );
+    orders_refused(
+        "1,1632,H1,buy,1,28801\n",
+        "orders_flat.csv, line 2: the order of H1: limit 28801 is outside 12310 (feed-in) to 28800 (retail), all in 1e-5 per kWh",
+    );
+}
+
+#[test]
+fn the_program_answers_nonsense_with_a_sentence_and_a_code() {
+    let run = |arguments: &[&str]| {
+        let program = std::process::Command::new(env!("CARGO_BIN_EXE_sim-grid"))
+            .arg("backtest")
+            .args(arguments)
+            .output()
+            .expect("the program runs");
+        (program.status.code(), String::from_utf8(program.stderr).expect("text"))
+    };
+    for (arguments, expected) in [
+        (&["--rule", "auktion"][..], "choose from none, auction"),
+        (&["--synthetic", "houses=0"], "houses is a number from 1 to 10000"),
+        (&["--orders", "none"], "choose from auto, file, policy, pegged"),
+        (&["--from", "yesterday"], "is no start of a quarter-hour"),
+        (&["/nowhere"], "/nowhere is no folder; a scenario is a folder with"),
+        (
+            &["--synthetic", "houses=2", "--tariff", "night"],
+            "has no tariff \"night\"; choose from flat, tou",
+        ),
+        (
+            &["--synthetic", "houses=2", "--json", "/nowhere/report.json"],
+            "/nowhere/report.json cannot be written",
+        ),
+    ] {
+        let (code, told) = run(arguments);
+        assert_ne!(code, Some(0), "{arguments:?}");
+        assert!(code.is_some(), "{arguments:?} was killed");
+        assert!(told.contains(expected), "{arguments:?}: {told}");
+    }
 }
