@@ -8,9 +8,9 @@
 use std::path::Path;
 use std::str::FromStr;
 
-use market::{Limit, Metered, Order, Side, Steps, Terms};
+use market::{Metered, Node, Order, Side, Steps, Terms};
 use meter_agent::core::forecast::Measured;
-use meter_agent::core::policy::{Decision, Policy, Standing, Step, Style, View, Wishes};
+use meter_agent::core::policy::{Decision, Policy, Standing, Style, View, Wishes};
 use meter_agent::core::zone::Zone;
 use units::{Energy, Price, Slot};
 
@@ -189,8 +189,8 @@ impl Bidders {
                 self.from_households += 1;
                 for (decision, metered) in decisions.iter().zip(before.metered) {
                     let Some(decision) = decision else { continue };
-                    self.orders.extend(stepped(Side::Buy, &decision.buy, metered));
-                    self.orders.extend(stepped(Side::Sell, &decision.sell, metered));
+                    self.orders.extend(stepped(Side::Buy, decision.buy.as_ref(), metered));
+                    self.orders.extend(stepped(Side::Sell, decision.sell.as_ref(), metered));
                 }
             }
         }
@@ -252,15 +252,10 @@ fn plain(wish: &Wish, metered: &[Metered]) -> Order {
     Order::plain(point.clone(), wish.side, wish.quantity, wish.limit, *rank)
 }
 
-fn stepped(side: Side, steps: &[Step], metered: &Metered) -> Option<Order> {
-    let steps = steps.iter();
-    let steps = steps.map(|Step { quantity, limit }| market::Step {
-        quantity: *quantity,
-        limit: Limit::At(*limit),
-    });
-    let steps = Steps::new(steps.collect()).ok()?;
+fn stepped(side: Side, steps: Option<&Steps>, metered: &Metered) -> Option<Order> {
     let Metered { point, rank, .. } = metered;
-    Some(Order { steps, ..Order::plain(point.clone(), side, Energy::ZERO, Price::ZERO, *rank) })
+    let (point, steps) = (point.clone(), steps?.clone());
+    Some(Order { point, node: Node::ROOT, side, steps, rank: *rank })
 }
 
 impl Temper {
