@@ -202,23 +202,18 @@ fn picture(html: &mut String, id: &str, label: &str, figures: &FeederFigures) {
     html.push_str("</svg>");
 }
 
+/// The first class whose bound is not exceeded, else the last.
+fn class_of(value: i64, bounds: &[(i64, &'static str)], beyond: &'static str) -> &'static str {
+    bounds.iter().find(|(bound, _)| value <= *bound).map_or(beyond, |(_, class)| class)
+}
+
 fn loading_class(ppm: i64) -> &'static str {
-    match ppm {
-        ..=250_000 => "l0",
-        ..=500_000 => "l1",
-        ..=750_000 => "l2",
-        ..=1_000_000 => "l3",
-        _ => "l4",
-    }
+    class_of(ppm, &[(250_000, "l0"), (500_000, "l1"), (750_000, "l2"), (1_000_000, "l3")], "l4")
 }
 
 fn voltage_class(lowest_upu: i64, highest_upu: i64) -> &'static str {
-    match (1_000_000 - lowest_upu).max(highest_upu - 1_000_000) {
-        ..=30_000 => "v0",
-        ..=60_000 => "v1",
-        ..=100_000 => "v2",
-        _ => "v3",
-    }
+    let apart = (1_000_000 - lowest_upu).max(highest_upu - 1_000_000);
+    class_of(apart, &[(30_000, "v0"), (60_000, "v1"), (100_000, "v2")], "v3")
 }
 
 fn tables(html: &mut String, figures: &FeederFigures) {

@@ -24,8 +24,15 @@ pub fn section(html: &mut String, report: &Report) {
          that much. Between the supplier's two prices (the grey band) buyer and seller both gain; \
          rules only differ in how they split it. Rules that share bills have no price inside.</p>",
     );
-    let all = rules.iter().flat_map(|rule| &rule.price_duration).map(|point| point.nano_per_wh);
     let references = [first.retail_nano_per_wh, first.feed_in_nano_per_wh];
+    picture(html, &rules, references);
+    table(html, &rules);
+    html.push_str("</section>");
+}
+
+/// The curves over the band between `references`, retail and feed-in.
+fn picture(html: &mut String, rules: &[&RuleFigures], references: [i64; 2]) {
+    let all = rules.iter().flat_map(|rule| &rule.price_duration).map(|point| point.nano_per_wh);
     let high = all.clone().chain(references).max().unwrap_or(1);
     let low = all.chain(references).min().unwrap_or(0).min(0);
     let frame = Frame { area: (30, 12, 310, 180), span: 1_000_000, low, high: high + high / 20 };
@@ -79,8 +86,6 @@ pub fn section(html: &mut String, report: &Report) {
         );
     }
     html.push_str("</p></figure>");
-    table(html, &rules);
-    html.push_str("</section>");
 }
 
 fn table(html: &mut String, rules: &[&RuleFigures]) {
