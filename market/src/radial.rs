@@ -143,20 +143,31 @@ pub fn clear(
     supplier: Option<&Supplier>,
     rank: impl Fn(usize) -> Rank,
 ) -> Result<Radial, RadialFault> {
-    let range = check(lots, grid, supplier)?;
+    let book = check(lots, grid, supplier)?;
     let tree = tree::Tree::of(grid);
-    let levels = search::levels(lots, &tree, supplier, range);
-    let allotment = allot::at_levels(lots, &tree, &levels, supplier);
-    let settled = ties::settle(allotment, lots, &tree, &levels, &rank);
-    Ok(bounds::priced(settled, &tree, supplier))
+    let levels = search::levels(lots, &tree, supplier, book);
+    let mut allotment = allot::at_levels(lots, &levels, supplier);
+    let flows = ties::settle(&mut allotment, lots, &tree, &rank);
+    Ok(bounds::priced(allotment, flows, &tree, supplier))
 }
 
-/// Checks all numbers; returns the lowest and highest key of a lot.
-fn check(
-    lots: &[Lot],
-    grid: &Grid,
-    supplier: Option<&Supplier>,
-) -> Result<Option<(i32, i32)>, RadialFault> {
+/// What one pass over valid lots tells.
+struct Book {
+    totals: Vec<Totals>,
+    /// Lowest and highest key of a lot.
+    low: i32,
+    high: i32,
+}
+
+/// Energy wanted and offered at a node.
+#[derive(Clone, Copy, Default)]
+struct Totals {
+    wanted: i64,
+    offered: i64,
+}
+
+/// Checks all numbers.
+fn check(lots: &[Lot], grid: &Grid, supplier: Option<&Supplier>) -> Result<Book, RadialFault> {
     if lots.len() > MAX_LOTS {
         return Err(RadialFault::TooManyLots { lots: lots.len() });
     }
@@ -173,20 +184,22 @@ fn check(
         }
     }
     let nodes = grid.size();
-    let (mut low, mut high) = (i32::MAX, i32::MIN);
+    let mut book = Book { totals: vec![Totals::default(); nodes], low: i32::MAX, high: i32::MIN };
     for (i, lot) in lots.iter().enumerate() {
-        let fine = lot.node.index() < nodes
-            && (1..=MAX_QUANTITY.wh()).contains(&lot.quantity.wh())
+        let fine = (1..=MAX_QUANTITY.wh()).contains(&lot.quantity.wh())
             && (-MAX_PRICE..=MAX_PRICE).contains(&lot.limit)
             && lot.limit.is_on_tick();
-        if !fine {
+        let Some(totals) = book.totals.get_mut(lot.node.index()).filter(|_| fine) else {
             return Err(fault(i, lot, nodes));
-        }
+        };
+        let buys = i64::from(lot.side == Side::Buy);
+        totals.wanted += lot.quantity.wh() & -buys;
+        totals.offered += lot.quantity.wh() & (buys - 1);
         let key = key::of_lot(lot);
-        low = low.min(key);
-        high = high.max(key);
+        book.low = book.low.min(key);
+        book.high = book.high.max(key);
     }
-    Ok((!lots.is_empty()).then_some((low, high)))
+    Ok(book)
 }
 
 #[cold]
@@ -202,9 +215,6 @@ fn fault(index: usize, lot: &Lot, nodes: usize) -> RadialFault {
 }
 
 /// `+1` for what takes energy at a node, `-1` for what gives it.
-const fn sign(side: Side) -> i64 {
-    match side {
-        Side::Buy => 1,
-        Side::Sell => -1,
-    }
+fn sign(side: Side) -> i64 {
+    2 * i64::from(side == Side::Buy) - 1
 }

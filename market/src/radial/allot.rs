@@ -1,8 +1,9 @@
 //! From levels to fills: who stands above or below the level of the node is decided.
 
+use std::hint::select_unpredictable;
+
 use units::Energy;
 
-use super::tree::Tree;
 use super::{Supplier, key, sign};
 use crate::{Lot, Side};
 
@@ -12,24 +13,29 @@ pub(super) struct Allotment {
     pub fills: Vec<Energy>,
     /// Lots that stand exactly on their node's level, in the order of the lots.
     pub margin: Vec<u32>,
-    /// Energy that the decided lots take at each node, less what they give.
-    pub taken: Vec<i64>,
-    /// What the decided lots say about the price of each node.
-    pub said: Said,
-    /// Of the decided lots: what buyers would have paid less what sellers would have taken.
+    /// What the filled lots of each node come to.
+    pub nodes: Vec<AtNode>,
+    /// What buyers would have paid less what sellers would have taken.
     pub value: i128,
-    /// Of the decided lots: energy bought.
-    pub bought: i64,
-    /// Whether a decided lot of the node is filled.
-    pub filled: Vec<bool>,
     /// What the supplier delivers (negative: takes) at the root.
     pub supply: Supply,
 }
 
-/// The highest limit that a node's price must reach and the lowest that it must not exceed.
-pub(super) struct Said {
-    pub at_least: Vec<i64>,
-    pub at_most: Vec<i64>,
+/// What the lots of a node come to.
+#[derive(Clone, Copy)]
+pub(super) struct AtNode {
+    /// The level that decides.
+    pub level: i64,
+    /// Energy taken, less energy given.
+    pub taken: i64,
+    /// Energy bought.
+    pub bought: i64,
+    /// The highest limit that the node's price must reach; `i64::MIN` for none.
+    pub at_least: i64,
+    /// The lowest limit that it must not exceed; `i64::MAX` for none.
+    pub at_most: i64,
+    /// Whether anything is filled.
+    pub filled: bool,
 }
 
 /// The supplier's part.
@@ -41,66 +47,68 @@ pub(super) enum Supply {
     Between(i64, i64),
 }
 
-impl Said {
-    /// What one lot's fill says: a filled buyer or an unfilled seller caps the price, an unfilled
+impl Allotment {
+    /// Fills a lot at the margin. A filled buyer or an unfilled seller caps the price, an unfilled
     /// buyer or a filled seller is a floor.
-    pub fn hear(&mut self, lot: &Lot, fill: Energy) {
-        let (node, limit) = (lot.node.index(), lot.limit.nano_per_wh());
+    pub fn fill(&mut self, lot: &Lot, index: usize) {
+        let (fill, limit) = (self.fills[index], lot.limit.nano_per_wh());
+        let here = &mut self.nodes[lot.node.index()];
         let (some, rest) = (fill.is_positive(), fill < lot.quantity);
         let (caps, floors) = match lot.side {
             Side::Buy => (some, rest),
             Side::Sell => (rest, some),
         };
         if caps {
-            self.at_most[node] = self.at_most[node].min(limit);
+            here.at_most = here.at_most.min(limit);
         }
         if floors {
-            self.at_least[node] = self.at_least[node].max(limit);
+            here.at_least = here.at_least.max(limit);
         }
+        let signed = sign(lot.side) * fill.wh();
+        here.taken += signed;
+        here.bought += signed.max(0);
+        here.filled |= some;
+        self.value += i128::from(signed) * i128::from(limit);
     }
 }
 
 /// Fills everybody who gains at the level of the node.
-pub(super) fn at_levels(
-    lots: &[Lot],
-    tree: &Tree,
-    levels: &[i64],
-    supplier: Option<&Supplier>,
-) -> Allotment {
-    let size = tree.size();
-    let mut said = Said { at_least: vec![i64::MIN; size], at_most: vec![i64::MAX; size] };
-    let mut taken = vec![0_i64; size];
-    let mut fills = Vec::with_capacity(lots.len());
+pub(super) fn at_levels(lots: &[Lot], levels: &[i64], supplier: Option<&Supplier>) -> Allotment {
+    let mut nodes: Vec<AtNode> = levels.iter().map(|&level| AtNode::new(level)).collect();
+    let mut fills = vec![Energy::ZERO; lots.len()];
     let mut margin = Vec::new();
-    let mut filled = vec![false; size];
-    let (mut value, mut bought) = (0_i128, 0_i64);
-    for (i, lot) in (0_u32..).zip(lots) {
-        let node = lot.node.index();
-        let (key, level) = (i64::from(key::of_lot(lot)), levels[node]);
+    let mut value = 0_i128;
+    // Without branches that depend on the lot, except for the few at the margin: which way they go
+    // is a coin toss for every lot.
+    for (i, (lot, fill)) in (0_u32..).zip(lots.iter().zip(&mut fills)) {
+        let here = &mut nodes[lot.node.index()];
+        let key = i64::from(key::of_lot(lot));
+        if key == here.level {
+            margin.push(i);
+            continue;
+        }
+        let above = key > here.level;
+        let gains = above == (lot.side == Side::Buy);
         let limit = lot.limit.nano_per_wh();
-        let gains = match key.cmp(&level) {
-            std::cmp::Ordering::Greater => {
-                said.at_most[node] = said.at_most[node].min(limit);
-                lot.side == Side::Buy
-            }
-            std::cmp::Ordering::Less => {
-                said.at_least[node] = said.at_least[node].max(limit);
-                lot.side == Side::Sell
-            }
-            std::cmp::Ordering::Equal => {
-                margin.push(i);
-                false
-            }
-        };
-        let fill = if gains { lot.quantity.wh() } else { 0 };
-        taken[node] += sign(lot.side) * fill;
-        filled[node] |= gains;
-        bought += if lot.side == Side::Buy { fill } else { 0 };
-        value += i128::from(sign(lot.side) * fill * limit);
-        fills.push(Energy::from_wh(fill));
+        let wh = select_unpredictable(gains, lot.quantity.wh(), 0);
+        let signed = wh * sign(lot.side);
+        here.at_most = here.at_most.min(select_unpredictable(above, limit, i64::MAX));
+        here.at_least = here.at_least.max(select_unpredictable(above, i64::MIN, limit));
+        here.taken += signed;
+        here.bought += signed.max(0);
+        here.filled |= gains;
+        value += i128::from(signed * limit);
+        *fill = Energy::from_wh(wh);
     }
     let supply = supplier.map_or(Supply::Fixed(0), |supplier| supply(supplier, levels[0]));
-    Allotment { fills, margin, taken, said, value, bought, filled, supply }
+    Allotment { fills, margin, nodes, value, supply }
+}
+
+impl AtNode {
+    fn new(level: i64) -> Self {
+        let (at_least, at_most) = (i64::MIN, i64::MAX);
+        Self { level, taken: 0, bought: 0, at_least, at_most, filled: false }
+    }
 }
 
 fn supply(supplier: &Supplier, level: i64) -> Supply {
@@ -118,9 +126,4 @@ fn supply(supplier: &Supplier, level: i64) -> Supply {
     } else {
         Supply::Fixed(0)
     }
-}
-
-/// What a lot at the margin adds to the value.
-pub(super) fn worth(lot: &Lot, fill: Energy) -> i128 {
-    i128::from(sign(lot.side) * fill.wh()) * i128::from(lot.limit.nano_per_wh())
 }

@@ -16,17 +16,22 @@
 
 use units::{Energy, Price};
 
-use super::allot::Said;
-use super::ties::Settled;
+use super::allot::Allotment;
 use super::tree::Tree;
 use super::{Radial, Supplier};
 
 /// Adds intervals, prices and totals to fills and flows.
-pub(super) fn priced(settled: Settled, tree: &Tree, supplier: Option<&Supplier>) -> Radial {
-    let Settled { fills, flows, said, mut value, bought, filled } = settled;
-    let Said { at_least: mut low, at_most: mut high } = said;
+pub(super) fn priced(
+    allotment: Allotment,
+    flows: Vec<i64>,
+    tree: &Tree,
+    supplier: Option<&Supplier>,
+) -> Radial {
+    let Allotment { fills, nodes, mut value, .. } = allotment;
+    let mut low: Vec<i64> = nodes.iter().map(|node| node.at_least).collect();
+    let mut high: Vec<i64> = nodes.iter().map(|node| node.at_most).collect();
     let supply = flows[0];
-    let mut traded = bought;
+    let mut traded: i64 = nodes.iter().map(|node| node.bought).sum();
     if let Some(supplier) = supplier {
         let (import, export) =
             (supplier.import_price.nano_per_wh(), supplier.export_price.nano_per_wh());
@@ -61,7 +66,7 @@ pub(super) fn priced(settled: Settled, tree: &Tree, supplier: Option<&Supplier>)
     for (node, _) in tree.branches() {
         value -= i128::from(flows[node].abs()) * i128::from(tree.fee_nano[node]);
     }
-    let trades = trading(tree, &flows, filled);
+    let trades = trading(tree, &flows, nodes.iter().map(|node| node.filled).collect());
     let bound = |wh: i64| (wh != i64::MIN && wh != i64::MAX).then(|| Price::from_nano_per_wh(wh));
     let low: Vec<Option<Price>> = low.into_iter().map(bound).collect();
     let high: Vec<Option<Price>> = high.into_iter().map(bound).collect();

@@ -16,6 +16,8 @@
 
 mod margin;
 
+use std::hint::select_unpredictable;
+
 use units::{Energy, Price};
 
 use super::{Radial, Supplier};
@@ -192,7 +194,6 @@ impl Radial {
         self.check_flows(grid, supplier, &sums)?;
         self.check_welfare(grid, supplier, &sums, &prices)?;
         self.check_prices(grid, supplier, &sums)?;
-        self.check_gains(lots)?;
         margin::check(self, lots, grid, supplier, &prices, &sums.margin, rank)
     }
 
@@ -227,7 +228,7 @@ impl Radial {
         supplier: Option<&Supplier>,
         sums: &Sums,
     ) -> Result<(), RadialViolation> {
-        let mut taken = sums.taken.clone();
+        let mut taken: Vec<i128> = sums.nodes.iter().map(|node| node.taken).collect();
         for node in grid.nodes().rev() {
             let flow = self.flows[node.index()];
             let (import_cap, export_cap) = match grid.branch(node) {
@@ -277,7 +278,8 @@ impl Radial {
             bound += i128::from(supplier.import_cap.wh()) * (price - import).max(0);
             bound += i128::from(supplier.export_cap.wh()) * (export - price).max(0);
         }
-        let traded = sums.bought - supply.max(0);
+        let bought: i128 = sums.nodes.iter().map(|node| node.bought).sum();
+        let traded = bought - supply.max(0);
         let totals = [
             ("welfare", self.welfare, welfare),
             ("traded energy", i128::from(self.traded.wh()), traded),
@@ -300,7 +302,8 @@ impl Radial {
         supplier: Option<&Supplier>,
         sums: &Sums,
     ) -> Result<(), RadialViolation> {
-        let (mut low, mut high) = (sums.floors.clone(), sums.caps.clone());
+        let mut low: Vec<i128> = sums.nodes.iter().map(|node| i128::from(node.floor)).collect();
+        let mut high: Vec<i128> = sums.nodes.iter().map(|node| i128::from(node.cap)).collect();
         if let Some(supplier) = supplier {
             let supply = self.flows[0];
             if supply.is_positive() || -supply < supplier.export_cap {
@@ -398,25 +401,9 @@ impl Radial {
             });
             let up = grid.parent(node).filter(|_| joined);
             zone.push(up.map_or(i, |up| zone[up.index()]));
-            trades[zone[i]] |= sums.filled[i];
+            trades[zone[i]] |= sums.nodes[i].filled;
         }
         zone.into_iter().map(|zone| trades[zone]).collect()
-    }
-
-    fn check_gains(&self, lots: &[Lot]) -> Result<(), RadialViolation> {
-        for (i, (lot, &fill)) in lots.iter().zip(&self.fills).enumerate() {
-            let Some(price) = self.price[lot.node.index()] else {
-                continue;
-            };
-            let loses = match lot.side {
-                Side::Buy => price > lot.limit,
-                Side::Sell => price < lot.limit,
-            };
-            if loses && !fill.is_zero() {
-                return Err(RadialViolation::Loss { lot: i, fill, price, limit: lot.limit });
-            }
-        }
-        Ok(())
     }
 }
 
@@ -430,71 +417,81 @@ fn price(nano: i128) -> Price {
 
 /// What one pass over the lots tells.
 struct Sums {
-    /// Energy that the lots of a node take, less what they give.
-    taken: Vec<i128>,
-    /// Least and most that the price of a node may be for its lots.
-    floors: Vec<i128>,
-    caps: Vec<i128>,
-    /// Whether anything is filled at the node.
-    filled: Vec<bool>,
+    nodes: Vec<AtNode>,
     /// Buyers' worth less sellers'.
     value: i128,
     /// The lots' part of the dual bound.
     bound: i128,
-    bought: i128,
     /// Lots whose limit is the price.
     margin: Vec<u32>,
 }
 
+/// What the lots of a node tell.
+struct AtNode {
+    /// The price that the bound is computed with.
+    price: i64,
+    /// Energy that the lots take, less what they give.
+    taken: i128,
+    bought: i128,
+    /// Least and most that the price may be for the lots.
+    floor: i64,
+    cap: i64,
+    /// Whether anything is filled.
+    filled: bool,
+}
+
 impl Sums {
     fn of(lots: &[Lot], fills: &[Energy], prices: &[i64]) -> Result<Self, RadialViolation> {
-        let nodes = prices.len();
-        let mut sums = Self {
-            taken: vec![0; nodes],
-            floors: vec![-FAR_NANO; nodes],
-            caps: vec![FAR_NANO; nodes],
-            filled: vec![false; nodes],
-            value: 0,
-            bound: 0,
-            bought: 0,
-            margin: Vec::new(),
-        };
+        let far = i64::try_from(FAR_NANO).expect("2⁴⁰");
+        let mut nodes: Vec<AtNode> = prices
+            .iter()
+            .map(|&price| AtNode {
+                price,
+                taken: 0,
+                bought: 0,
+                floor: -far,
+                cap: far,
+                filled: false,
+            })
+            .collect();
+        let (mut value, mut bound) = (0_i128, 0_i128);
+        let mut margin = Vec::new();
         for (i, (lot, &fill)) in (0_u32..).zip(lots.iter().zip(fills)) {
-            let node = lot.node.index();
-            let Some(&price) = prices.get(node) else {
+            let (quantity, limit) = (lot.quantity, lot.limit.nano_per_wh());
+            let Some(here) = nodes.get_mut(lot.node.index()) else {
                 return Err(RadialViolation::UnknownNode { lot: i as usize, node: lot.node });
             };
-            let (quantity, limit) = (lot.quantity, lot.limit.nano_per_wh());
             if fill < Energy::ZERO || fill > quantity {
                 return Err(RadialViolation::Fill { lot: i as usize, fill, quantity });
             }
-            let energy = i128::from(fill.wh());
+            let buys = lot.side == Side::Buy;
             let (some, rest) = (!fill.is_zero(), fill < quantity);
-            let (gain, caps, floors) = match lot.side {
-                Side::Buy => {
-                    sums.taken[node] += energy;
-                    sums.bought += energy;
-                    sums.value += energy * i128::from(limit);
-                    (limit - price, some, rest)
-                }
-                Side::Sell => {
-                    sums.taken[node] -= energy;
-                    sums.value -= energy * i128::from(limit);
-                    (price - limit, rest, some)
-                }
-            };
-            if caps {
-                sums.caps[node] = sums.caps[node].min(i128::from(limit));
+            // A filled buyer and an unfilled seller cap the price, the others are floors.
+            let caps = select_unpredictable(buys, some, rest);
+            let floors = select_unpredictable(buys, rest, some);
+            here.cap = here.cap.min(select_unpredictable(caps, limit, far));
+            here.floor = here.floor.max(select_unpredictable(floors, limit, -far));
+            let signed = select_unpredictable(buys, fill.wh(), -fill.wh());
+            here.taken += i128::from(signed);
+            here.bought += i128::from(signed.max(0));
+            here.filled |= some;
+            value += i128::from(signed) * i128::from(limit);
+            let above = limit - here.price;
+            let gain = select_unpredictable(buys, above, -above);
+            bound += i128::from(quantity.wh()) * i128::from(gain.max(0));
+            if gain < 0 && some {
+                let price = Price::from_nano_per_wh(here.price);
+                return Err(RadialViolation::Loss {
+                    lot: i as usize,
+                    fill,
+                    price,
+                    limit: lot.limit,
+                });
             }
-            if floors {
-                sums.floors[node] = sums.floors[node].max(i128::from(limit));
-            }
-            sums.filled[node] |= some;
-            sums.bound += i128::from(quantity.wh()) * i128::from(gain.max(0));
             if gain == 0 {
-                sums.margin.push(i);
+                margin.push(i);
             }
         }
-        Ok(sums)
+        Ok(Self { nodes, value, bound, margin })
     }
 }

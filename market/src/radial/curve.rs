@@ -33,7 +33,7 @@ struct Turns {
 pub(super) trait Own {
     /// Energy wanted and offered at a node.
     fn totals(&self, node: usize) -> (i64, i64);
-    /// Appends the node's steps in any order; their sum is what is wanted and offered together.
+    /// Appends the node's steps, lowest key first; their sum is what is wanted and offered together.
     fn steps(&self, node: usize, onto: &mut Vec<Step>);
 }
 
@@ -47,13 +47,13 @@ pub(super) fn levels(tree: &Tree, own: &impl Own) -> Vec<i64> {
     // Finished curves of nodes whose parent is not finished, side by side.
     let mut stack: Vec<Step> = Vec::new();
     let mut starts: Vec<usize> = Vec::new();
+    let mut aside: Vec<Step> = Vec::new();
     for &node in &tree.upwards {
         let node = node as usize;
         let waiting = starts.len() - tree.children[node] as usize;
-        let start = starts.get(waiting).copied().unwrap_or(stack.len());
-        starts.truncate(waiting);
+        starts.push(stack.len());
         own.steps(node, &mut stack);
-        stack[start..].sort_by_key(|step| step.key);
+        let start = merge(&mut stack, &mut starts, waiting, &mut aside);
         let (buys, sells) = own.totals(node);
         let (want, offer) = (wanted[node] + buys, offered[node] + sells);
         let curve = Curve { stack: &mut stack, start, want, offer };
@@ -69,6 +69,66 @@ pub(super) fn levels(tree: &Tree, own: &impl Own) -> Vec<i64> {
         starts.push(start);
     }
     descend(tree, &turns)
+}
+
+/// Merges the curves that start at the entries of `starts` from the `first`, neighbours of like
+/// length first, and returns where the sum starts.
+fn merge(
+    stack: &mut [Step],
+    starts: &mut Vec<usize>,
+    first: usize,
+    aside: &mut Vec<Step>,
+) -> usize {
+    let mut sorted = first;
+    for i in first + 1..starts.len() {
+        // Curves up to here wait with falling lengths, each more than twice the next.
+        sorted += 1;
+        starts[sorted] = starts[i];
+        let end = starts.get(i + 1).copied().unwrap_or(stack.len());
+        while sorted > first && starts[sorted] - starts[sorted - 1] <= 2 * (end - starts[sorted]) {
+            merge_two(
+                &mut stack[starts[sorted - 1]..end],
+                starts[sorted] - starts[sorted - 1],
+                aside,
+            );
+            sorted -= 1;
+        }
+    }
+    while sorted > first {
+        merge_two(&mut stack[starts[sorted - 1]..], starts[sorted] - starts[sorted - 1], aside);
+        sorted -= 1;
+    }
+    starts.truncate(first + 1);
+    starts.pop().expect("the node's own steps started one")
+}
+
+/// Merges the two sorted parts of a list. It works from both ends at once, because choosing the
+/// next step has to wait for the choice before it, and two such chains run side by side.
+fn merge_two(list: &mut [Step], middle: usize, aside: &mut Vec<Step>) {
+    aside.clear();
+    aside.extend_from_slice(list);
+    let (left, right) = aside.split_at(middle);
+    // What is left of both parts, and of the places to fill.
+    let (mut a, mut a_end) = (0, left.len());
+    let (mut b, mut b_end) = (0, right.len());
+    while a + 1 < a_end && b + 1 < b_end {
+        let takes_left = left[a].key <= right[b].key;
+        list[a + b] = if takes_left { left[a] } else { right[b] };
+        a += usize::from(takes_left);
+        b += usize::from(!takes_left);
+        let takes_left = left[a_end - 1].key > right[b_end - 1].key;
+        list[a_end + b_end - 1] = if takes_left { left[a_end - 1] } else { right[b_end - 1] };
+        a_end -= usize::from(takes_left);
+        b_end -= usize::from(!takes_left);
+    }
+    while a < a_end && b < b_end {
+        let takes_left = left[a].key <= right[b].key;
+        list[a + b] = if takes_left { left[a] } else { right[b] };
+        a += usize::from(takes_left);
+        b += usize::from(!takes_left);
+    }
+    list[a + b..a_end + b].copy_from_slice(&left[a..a_end]);
+    list[a_end + b..a_end + b_end].copy_from_slice(&right[b..b_end]);
 }
 
 /// The levels from the root downwards.

@@ -8,14 +8,18 @@
 //! side of it; the dual function with those sums moved next to the window never lies below the true
 //! one and meets it around the window, so that its minimisers are true ones.
 //!
-//! Each round therefore keeps about one bin's worth of the lots, and the last rounds work on exact
+//! A level of the rounded book may lie outside the window of the round before; moving it to the
+//! nearest end of that window keeps it supporting, by the same argument. Windows are as wide as a
+//! power of two and consist of whole bins, so that the sums outside follow from the bins.
+//!
+//! Each round therefore keeps about two bins' worth of the lots, and the last round works on exact
 //! keys. A book of a million lots takes one pass for the sums per node and bin, one to find who is
 //! left, and a small clearing of those.
 
 use super::curve::{self, Own, Step};
 use super::tree::Tree;
-use super::{Supplier, key};
-use crate::{Lot, Side};
+use super::{Book, Supplier, Totals, key};
+use crate::Lot;
 
 /// Up to this many lots, sorting them is faster than counting them first.
 const FEW: usize = 2_048;
@@ -38,122 +42,117 @@ impl Entry {
     }
 }
 
-/// Sums per node that do not change from round to round, and what has been decided.
+/// Sums per node.
 struct Sums {
-    wanted: Vec<i64>,
-    offered: Vec<i64>,
-    /// Quantity on the lower and upper side of the window.
-    below: Vec<i64>,
-    above: Vec<i64>,
+    totals: Vec<Totals>,
+    /// Quantity that is decided, on the lower and the upper side of the window.
+    outside: Vec<(i64, i64)>,
 }
 
-/// Supporting levels of all nodes. `range` is the lowest and highest key of a lot.
+/// The keys per node among which its level is: `1 << log_width` of them from the node's lowest.
+struct Window {
+    lows: Vec<i64>,
+    log_width: u32,
+}
+
+/// Supporting levels of all nodes.
 pub(super) fn levels(
     lots: &[Lot],
     tree: &Tree,
     supplier: Option<&Supplier>,
-    range: Option<(i32, i32)>,
+    book: Book,
 ) -> Vec<i64> {
     let size = tree.size();
-    let mut sums = Sums {
-        wanted: vec![0; size],
-        offered: vec![0; size],
-        below: vec![0; size],
-        above: vec![0; size],
-    };
-    for lot in lots {
-        let total = match lot.side {
-            Side::Buy => &mut sums.wanted,
-            Side::Sell => &mut sums.offered,
-        };
-        total[lot.node.index()] += lot.quantity.wh();
-    }
-    let (mut low, mut high) = range.unwrap_or((0, 0));
+    let mut sums = Sums { totals: book.totals, outside: vec![(0, 0); size] };
+    let (mut low, mut high) = if lots.is_empty() { (0, 0) } else { (book.low, book.high) };
     let mut at_root = Vec::new();
     if let Some(supplier) = supplier {
         let (import, export) = (key::of_import(supplier), key::of_export(supplier));
         let (sale, purchase) = (supplier.import_cap.wh(), supplier.export_cap.wh());
         at_root.push(Entry { node: 0, key: import, wh: sale });
         at_root.push(Entry { node: 0, key: export, wh: purchase });
-        sums.offered[0] += sale;
-        sums.wanted[0] += purchase;
+        sums.totals[0].offered += sale;
+        sums.totals[0].wanted += purchase;
         low = low.min(export);
         high = high.max(import);
     }
-    let window =
-        Window { lows: vec![i64::from(low); size], width: i64::from(high) - i64::from(low) + 1 };
-    if lots.len() <= FEW {
-        return exact(lots.iter().map(Entry::of).chain(at_root), tree, &sums, &window);
-    }
+    let keys = high.abs_diff(low) + 1;
+    let window = Window {
+        lows: vec![i64::from(low); size],
+        log_width: keys.next_power_of_two().trailing_zeros(),
+    };
     let entries = || lots.iter().map(Entry::of).chain(at_root.iter().copied());
-    let (mut window, mut levels) = coarse(entries(), lots.len(), tree, &sums, &window);
-    let mut left: Vec<Entry> = Vec::new();
-    left.extend(entries().filter(|entry| window.holds(entry, &mut sums)));
-    while window.width > 1 {
-        if left.len() <= FEW {
-            return exact(left.iter().copied(), tree, &sums, &window);
-        }
-        (window, levels) = coarse(left.iter().copied(), left.len(), tree, &sums, &window);
-        left.retain(|entry| window.holds(entry, &mut sums));
+    if lots.len() <= FEW {
+        return exact(entries(), tree, &sums, &window);
     }
-    levels
-}
-
-/// The keys per node among which its level is: `width` of them from the node's lowest.
-struct Window {
-    lows: Vec<i64>,
-    width: i64,
+    let mut window = match coarse(entries(), lots.len(), tree, &mut sums, &window) {
+        Round::Narrower(window) => window,
+        Round::Exact(levels) => return levels,
+    };
+    let mut left: Vec<Entry> = entries().filter(|entry| window.holds(entry)).collect();
+    while left.len() > FEW {
+        window = match coarse(left.iter().copied(), left.len(), tree, &mut sums, &window) {
+            Round::Narrower(window) => window,
+            Round::Exact(levels) => return levels,
+        };
+        left.retain(|entry| window.holds(entry));
+    }
+    exact(left.iter().copied(), tree, &sums, &window)
 }
 
 impl Window {
-    /// Whether an entry is still undecided; counts it otherwise.
+    /// Whether an entry is still undecided.
     #[inline]
-    fn holds(&self, entry: &Entry, sums: &mut Sums) -> bool {
-        let node = entry.node as usize;
-        let place = i64::from(entry.key) - self.lows[node];
-        if place < 0 {
-            sums.below[node] += entry.wh;
-        } else if place >= self.width {
-            sums.above[node] += entry.wh;
-        } else {
-            return true;
-        }
-        false
+    fn holds(&self, entry: &Entry) -> bool {
+        let place = i64::from(entry.key) - self.lows[entry.node as usize];
+        place >> self.log_width == 0
     }
 }
 
-/// One round on keys that are rounded down: the window around the levels it finds, and these.
+/// What a round leads to.
+enum Round {
+    Narrower(Window),
+    Exact(Vec<i64>),
+}
+
+/// One round on keys that are rounded down to bins.
 fn coarse(
     entries: impl Iterator<Item = Entry>,
     count: usize,
     tree: &Tree,
-    sums: &Sums,
+    sums: &mut Sums,
     window: &Window,
-) -> (Window, Vec<i64>) {
-    let most = (count / (2 * tree.path_nodes)).clamp(BINS.0, BINS.1);
-    let mut shift = 0_u32;
-    while bins(window.width, shift) > most {
-        shift += 1;
-    }
-    let per_node = bins(window.width, shift);
-    let mut binned = vec![0_i64; per_node * tree.size()];
+) -> Round {
+    let log_bins = (count / (2 * tree.path_nodes)).clamp(BINS.0, BINS.1).ilog2();
+    let log_bins = log_bins.min(window.log_width);
+    let shift = window.log_width - log_bins;
+    let mut bins = vec![0_i64; tree.size() << log_bins];
     for entry in entries {
         let node = entry.node as usize;
         let place = (i64::from(entry.key) - window.lows[node]) >> shift;
-        binned[node * per_node + place as usize] += entry.wh;
+        bins[(node << log_bins) + place as usize] += entry.wh;
     }
-    let levels = curve::levels(tree, &Binned { binned, per_node, shift, sums, window });
-    (Window { lows: levels.clone(), width: 1 << shift }, levels)
-}
-
-fn bins(width: i64, shift: u32) -> usize {
-    usize::try_from(((width - 1) >> shift) + 1).expect("keys are small and the width positive")
+    let levels = curve::levels(tree, &Binned { bins: &bins, log_bins, shift, sums, window });
+    if shift == 0 {
+        return Round::Exact(levels);
+    }
+    let last = (1_i64 << log_bins) - 2;
+    let mut lows = Vec::with_capacity(tree.size());
+    for (node, (level, &low)) in levels.into_iter().zip(&window.lows).enumerate() {
+        // The exact level is in this bin or the next.
+        let bin = ((level - low) >> shift).clamp(0, last);
+        lows.push(low + (bin << shift));
+        let (below, rest) = bins[node << log_bins..][..1 << log_bins].split_at(bin as usize);
+        sums.outside[node].0 += below.iter().sum::<i64>();
+        sums.outside[node].1 += rest[2..].iter().sum::<i64>();
+    }
+    Round::Narrower(Window { lows, log_width: shift + 1 })
 }
 
 /// A round's sums per node and bin.
 struct Binned<'a> {
-    binned: Vec<i64>,
-    per_node: usize,
+    bins: &'a [i64],
+    log_bins: u32,
     shift: u32,
     sums: &'a Sums,
     window: &'a Window,
@@ -161,30 +160,35 @@ struct Binned<'a> {
 
 impl Own for Binned<'_> {
     fn totals(&self, node: usize) -> (i64, i64) {
-        (self.sums.wanted[node], self.sums.offered[node])
+        let Totals { wanted, offered } = self.sums.totals[node];
+        (wanted, offered)
     }
 
     fn steps(&self, node: usize, onto: &mut Vec<Step>) {
-        self.sums.outside(node, self.window, onto);
-        let bins = &self.binned[node * self.per_node..][..self.per_node];
-        let mut key = self.window.lows[node];
-        for &wh in bins {
-            if wh > 0 {
-                onto.push(Step { key, wh });
-            }
-            key += 1 << self.shift;
-        }
+        let (bins, low) = (&self.bins[node << self.log_bins..], self.window.lows[node]);
+        let keys = (0..1 << self.log_bins).map(|bin: i64| low + (bin << self.shift));
+        let own = keys.zip(bins).filter(|(_, wh)| **wh > 0).map(|(key, &wh)| Step { key, wh });
+        self.sums.around(node, self.window, onto, own);
     }
 }
 
 impl Sums {
-    /// Steps for what is decided, next to the window.
-    fn outside(&self, node: usize, window: &Window, onto: &mut Vec<Step>) {
+    /// The steps inside the window, and what is decided next to it.
+    fn around(
+        &self,
+        node: usize,
+        window: &Window,
+        onto: &mut Vec<Step>,
+        inside: impl Iterator<Item = Step>,
+    ) {
         let low = window.lows[node];
-        for (key, wh) in [(low - 1, self.below[node]), (low + window.width, self.above[node])] {
-            if wh > 0 {
-                onto.push(Step { key, wh });
-            }
+        let (below, above) = self.outside[node];
+        if below > 0 {
+            onto.push(Step { key: low - 1, wh: below });
+        }
+        onto.extend(inside);
+        if above > 0 {
+            onto.push(Step { key: low + (1 << window.log_width), wh: above });
         }
     }
 }
@@ -210,6 +214,10 @@ fn exact(
         steps[*place as usize] = Step { key: i64::from(entry.key), wh: entry.wh };
         *place += 1;
     }
+    for node in 0..tree.size() {
+        let own = &mut steps[starts[node] as usize..starts[node + 1] as usize];
+        own.sort_unstable_by_key(|step| step.key);
+    }
     curve::levels(tree, &Listed { steps, starts, sums, window })
 }
 
@@ -223,12 +231,13 @@ struct Listed<'a> {
 
 impl Own for Listed<'_> {
     fn totals(&self, node: usize) -> (i64, i64) {
-        (self.sums.wanted[node], self.sums.offered[node])
+        let Totals { wanted, offered } = self.sums.totals[node];
+        (wanted, offered)
     }
 
     fn steps(&self, node: usize, onto: &mut Vec<Step>) {
-        self.sums.outside(node, self.window, onto);
         let (from, to) = (self.starts[node] as usize, self.starts[node + 1] as usize);
-        onto.extend(self.steps[from..to].iter().filter(|step| step.wh > 0));
+        let own = self.steps[from..to].iter().copied().filter(|step| step.wh > 0);
+        self.sums.around(node, self.window, onto, own);
     }
 }

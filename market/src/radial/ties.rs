@@ -14,23 +14,11 @@
 
 use units::Energy;
 
-use super::allot::{self, Allotment, Said, Supply};
+use super::allot::{Allotment, Supply};
 use super::rounding::{self, Candidate};
 use super::sign;
 use super::tree::Tree;
-use crate::{Lot, Rank, Side};
-
-/// Fills and flows that are final.
-pub(super) struct Settled {
-    pub fills: Vec<Energy>,
-    pub flows: Vec<i64>,
-    pub said: Said,
-    /// Buyers' worth less sellers', nano-currency.
-    pub value: i128,
-    pub bought: i64,
-    /// Whether a lot of the node is filled.
-    pub filled: Vec<bool>,
-}
+use crate::{Lot, Rank};
 
 /// A zone, or a part of it, on its own: nodes with parents first.
 ///
@@ -53,81 +41,71 @@ pub(super) struct PartNode {
     pub orders: std::ops::Range<usize>,
 }
 
-/// Fills the marginal lots and computes all flows.
+/// Fills the marginal lots; returns the flows, from the supplier at the root.
 pub(super) fn settle(
-    allotment: Allotment,
+    allotment: &mut Allotment,
     lots: &[Lot],
     tree: &Tree,
-    levels: &[i64],
     rank: &impl Fn(usize) -> Rank,
-) -> Settled {
-    let Allotment { mut fills, mut margin, mut taken, mut said, mut value, supply, .. } = allotment;
-    let (mut bought, mut filled) = (allotment.bought, allotment.filled);
+) -> Vec<i64> {
+    let mut margin = std::mem::take(&mut allotment.margin);
     margin.sort_by_key(|&i| lots[i as usize].node);
-    let rooms = Rooms::of(tree, levels, supply);
-    for part in parts(tree, &rooms, &taken, &margin, lots) {
-        share_out(part, lots, &margin, rank, &mut fills);
+    let zones = zones(tree, allotment, &margin, lots);
+    for zone in zones {
+        share_out(zone, lots, &margin, rank, &mut allotment.fills);
     }
-    for &i in &margin {
-        let (lot, fill) = (&lots[i as usize], fills[i as usize]);
-        let node = lot.node.index();
-        taken[node] += sign(lot.side) * fill.wh();
-        filled[node] |= fill.is_positive();
-        bought += if lot.side == Side::Buy { fill.wh() } else { 0 };
-        value += allot::worth(lot, fill);
-        said.hear(lot, fill);
+    for i in margin {
+        allotment.fill(&lots[i as usize], i as usize);
     }
-    let mut flows = taken;
+    let mut flows: Vec<i64> = allotment.nodes.iter().map(|node| node.taken).collect();
     for (node, parent) in tree.branches().rev() {
         flows[parent] += flows[node];
     }
-    Settled { fills, flows, said, value, bought, filled }
+    flows
 }
 
 /// Least and most flow towards every node that its level and its parent's allow.
-struct Rooms(Vec<(i64, i64)>);
-
-impl Rooms {
-    fn of(tree: &Tree, levels: &[i64], supply: Supply) -> Self {
-        let mut rooms = Vec::with_capacity(tree.size());
-        rooms.push(match supply {
-            Supply::Fixed(wh) => (wh, wh),
-            Supply::Between(low, high) => (low, high),
-        });
-        for (node, parent) in tree.branches() {
-            let (rise, fee) = (levels[node] - levels[parent], tree.fee_keys[node]);
-            let (import, export) = (tree.import_cap[node], -tree.export_cap[node]);
-            let low = if rise > fee {
-                import
-            } else if rise <= -fee {
-                export
-            } else {
-                0
-            };
-            let high = if rise < -fee {
-                export
-            } else if rise >= fee {
-                import
-            } else {
-                0
-            };
-            rooms.push((low, high));
-        }
-        Self(rooms)
+fn rooms(tree: &Tree, allotment: &Allotment) -> Vec<(i64, i64)> {
+    let mut rooms = Vec::with_capacity(tree.size());
+    rooms.push(match allotment.supply {
+        Supply::Fixed(wh) => (wh, wh),
+        Supply::Between(low, high) => (low, high),
+    });
+    for (node, parent) in tree.branches() {
+        let rise = allotment.nodes[node].level - allotment.nodes[parent].level;
+        let fee = tree.fee_keys[node];
+        let (import, export) = (tree.import_cap[node], -tree.export_cap[node]);
+        let low = if rise > fee {
+            import
+        } else if rise <= -fee {
+            export
+        } else {
+            0
+        };
+        let high = if rise < -fee {
+            export
+        } else if rise >= fee {
+            import
+        } else {
+            0
+        };
+        rooms.push((low, high));
     }
+    rooms
 }
 
-/// The zones with marginal orders, each a part. `margin` is sorted by node.
-fn parts(tree: &Tree, rooms: &Rooms, taken: &[i64], margin: &[u32], lots: &[Lot]) -> Vec<Part> {
+/// The zones with marginal orders. `margin` is sorted by node.
+fn zones(tree: &Tree, allotment: &Allotment, margin: &[u32], lots: &[Lot]) -> Vec<Part> {
     if margin.is_empty() {
         return Vec::new();
     }
+    let rooms = rooms(tree, allotment);
     // Zone of every node, and what it takes once flows that are fixed are counted.
     let size = tree.size();
-    let mut taken = taken.to_vec();
+    let mut taken: Vec<i64> = allotment.nodes.iter().map(|node| node.taken).collect();
     let mut zone: Vec<u32> = (0_u32..).take(size).collect();
     for (node, parent) in tree.branches() {
-        let (low, high) = rooms.0[node];
+        let (low, high) = rooms[node];
         if low < high {
             zone[node] = zone[parent];
         } else {
@@ -135,9 +113,8 @@ fn parts(tree: &Tree, rooms: &Rooms, taken: &[i64], margin: &[u32], lots: &[Lot]
             taken[parent] += low;
         }
     }
-    let (low, high) = rooms.0[0];
-    if low == high {
-        taken[0] -= low;
+    if rooms[0].0 == rooms[0].1 {
+        taken[0] -= rooms[0].0;
     }
     // Zones that have marginal orders, and the orders of each node.
     let mut orders: Vec<std::ops::Range<usize>> = vec![0..0; size];
@@ -163,7 +140,7 @@ fn parts(tree: &Tree, rooms: &Rooms, taken: &[i64], margin: &[u32], lots: &[Lot]
         };
         let turn = turns[index];
         let top = zone[node] as usize == node;
-        let (low, high) = rooms.0[node];
+        let (low, high) = rooms[node];
         place[node] = part.nodes.len();
         part.nodes.push(PartNode {
             parent: (!top).then(|| place[tree.parent[node] as usize]),
