@@ -162,6 +162,16 @@ pub enum RadialViolation {
         /// Its fill.
         more_fill: Energy,
     },
+    /// An order at the margin of a zone with room gets another share than in proportion.
+    #[error("lot {lot} gets {fill}, not its share of {share} or a watt-hour more")]
+    Share {
+        /// The lot.
+        lot: usize,
+        /// Its fill.
+        fill: Energy,
+        /// Its share, rounded down.
+        share: Energy,
+    },
     /// A last watt-hour went to the wrong one.
     #[error("lot {lot} is before lot {other} in line for a last watt-hour that the other got")]
     LastWattHour {

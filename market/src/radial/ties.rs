@@ -172,14 +172,15 @@ fn share_out(
         }
         let total = -part.nodes.iter().map(|node| node.taken).sum::<i64>();
         assert!((0..=ordered).contains(&total), "levels support the balance of every zone");
+        let choice = 0 < total && total < ordered;
+        if choice && !part.carries_equal(total, ordered) {
+            let inside = part.starved(total, ordered);
+            waiting.extend(part.split(&inside));
+            continue;
+        }
         let mut candidates = candidates(&part, lots, margin);
         rounding::by_largest_remainder(&mut candidates, total, ordered, rank);
-        let choice = 0 < total && total < ordered;
         if choice && !part.carries(&candidates) {
-            if let Some(inside) = part.starved(total, ordered) {
-                waiting.extend(part.split(&inside));
-                continue;
-            }
             rounding::within_rooms(&part, &mut candidates, total, ordered, rank);
         }
         for candidate in &candidates {
@@ -201,17 +202,31 @@ fn candidates(part: &Part, lots: &[Lot], margin: &[u32]) -> Vec<Candidate> {
 }
 
 impl Part {
+    /// Whether every flow has room when all orders are filled in the ratio `total / ordered`.
+    fn carries_equal(&self, total: i64, ordered: i64) -> bool {
+        let scale = i128::from(ordered);
+        let taken = self.nodes.iter().map(|node| {
+            i128::from(node.taken) * scale + i128::from(total) * i128::from(node.ordered)
+        });
+        self.has_room(taken.collect(), scale)
+    }
+
     /// Whether every flow that the shares lead to has room.
     fn carries(&self, candidates: &[Candidate]) -> bool {
-        let mut taken: Vec<i64> = self.nodes.iter().map(|node| node.taken).collect();
+        let mut taken: Vec<i128> = self.nodes.iter().map(|node| node.taken.into()).collect();
         for candidate in candidates {
-            taken[candidate.place] += candidate.share;
+            taken[candidate.place] += i128::from(candidate.share);
         }
+        self.has_room(taken, 1)
+    }
+
+    /// Whether every flow has room when the nodes take this, in units of 1/`scale` Wh.
+    fn has_room(&self, mut taken: Vec<i128>, scale: i128) -> bool {
         for (place, node) in self.nodes.iter().enumerate().rev() {
             let Some(parent) = node.parent else {
                 continue;
             };
-            let (low, high) = node.room;
+            let (low, high) = (i128::from(node.room.0) * scale, i128::from(node.room.1) * scale);
             if taken[place] < low || taken[place] > high {
                 return false;
             }
@@ -221,8 +236,8 @@ impl Part {
     }
 
     /// The set of nodes that misses most energy when all marginal orders are filled in the ratio
-    /// `total / ordered`; none when branches carry that. A minimum cut, in units of 1/`ordered` Wh.
-    fn starved(&self, total: i64, ordered: i64) -> Option<Vec<bool>> {
+    /// `total / ordered`, and branches do not carry that. A minimum cut, in units of 1/`ordered` Wh.
+    fn starved(&self, total: i64, ordered: i64) -> Vec<bool> {
         let scale = i128::from(ordered);
         // What a subtree can get less what it should get, with its top inside or outside the set.
         let mut inside = vec![0_i128; self.nodes.len()];
@@ -236,9 +251,7 @@ impl Part {
                 outside[parent] += outside[place].min(inside[place] + off_outside);
             }
         }
-        if inside[0].min(outside[0]) >= 0 {
-            return None;
-        }
+        assert!(inside[0].min(outside[0]) < 0, "what branches do not carry is missing somewhere");
         let mut chosen: Vec<bool> = Vec::with_capacity(self.nodes.len());
         for (place, node) in self.nodes.iter().enumerate() {
             let (off_inside, off_outside) = node.across(scale);
@@ -248,7 +261,7 @@ impl Part {
                 Some(false) => inside[place] + off_outside < outside[place],
             });
         }
-        Some(chosen)
+        chosen
     }
 
     /// Cuts the part where a branch leaves the set: such branches carry all they can into it.

@@ -10,6 +10,8 @@ mod nodal;
 mod plate;
 mod radial;
 mod radial_grid;
+mod radial_large;
+mod radial_lp;
 mod radial_street;
 mod reference;
 mod rewards;

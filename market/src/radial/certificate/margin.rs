@@ -272,7 +272,11 @@ impl Line {
     ) -> Result<(), RadialViolation> {
         let exact = self.total * i128::from(lot.quantity.wh());
         let (share, remainder) = (exact / self.ordered, exact % self.ordered);
-        if remainder == 0 && fill == share {
+        if fill < share || fill > share + i128::from(remainder > 0) {
+            let (fill, share) = (wh(fill), wh(share));
+            return Err(RadialViolation::Share { lot: i, fill, share });
+        }
+        if remainder == 0 {
             return Ok(());
         }
         let place = (std::cmp::Reverse(remainder), rank(i), lot.node.0, lot.quantity.wh(), i);
@@ -288,4 +292,9 @@ impl Line {
             _ => Ok(()),
         }
     }
+}
+
+/// Both are at most a lot's quantity.
+fn wh(value: i128) -> Energy {
+    Energy::from_wh(i64::try_from(value).expect("at most a lot's quantity"))
 }
