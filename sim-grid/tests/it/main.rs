@@ -2,6 +2,7 @@
 
 mod backtest;
 mod devices;
+mod home;
 mod judge;
 mod modbus;
 mod mqtt;
