@@ -9,4 +9,5 @@ mod journal;
 mod kill;
 mod maps;
 mod modbus;
+mod plan;
 mod support;

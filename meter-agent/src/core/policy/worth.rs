@@ -105,6 +105,20 @@ impl Worth {
         Self { low, base: low * per_wh, pieces }
     }
 
+    /// Of energy at the start of a plan over these slots, when what is left at its end is worth
+    /// `end` for each stored Wh. `floor_wh` is what must be stored at the start.
+    #[must_use]
+    pub fn over(battery: &Battery, slots: &[Outlook], floor_wh: f64, end: f64) -> Self {
+        let mut spare = Vec::new();
+        let floors = [floor_wh].into_iter().chain(slots.iter().map(|slot| slot.floor_wh));
+        let floors: Vec<f64> = floors.collect();
+        let mut worth = Self::flat(battery, floors[slots.len()], end);
+        for (slot, &floor_wh) in slots.iter().zip(&floors).rev() {
+            worth = worth.before(battery, slot, floor_wh, &mut spare);
+        }
+        worth
+    }
+
     /// Of energy at the start of a slot, when this is its worth at the slot's end. `floor_wh` is
     /// what must be stored at the start; `spare` is a list that may be used.
     #[must_use]
@@ -283,14 +297,7 @@ mod tests {
     }
 
     fn exact(battery: &Battery, slots: &[Outlook], end: f64) -> Worth {
-        let mut spare = Vec::new();
-        let last = slots.last().map_or(0.0, |slot| slot.floor_wh);
-        let mut worth = Worth::flat(battery, last, end);
-        for (i, slot) in slots.iter().enumerate().rev() {
-            let floor = if i > 0 { slots[i - 1].floor_wh } else { 0.0 };
-            worth = worth.before(battery, slot, floor, &mut spare);
-        }
-        worth
+        Worth::over(battery, slots, 0.0, end)
     }
 
     proptest! {
