@@ -7,14 +7,17 @@
 //! and a panic is a [`Status::Numerical`] like any other failure. Even then an answer is only a
 //! proposal; what is believed is proven in integers by the caller.
 
+mod factors;
 mod good_lp;
 mod program;
+mod simplex;
 mod watched;
 
 #[cfg(feature = "highs")]
 pub use good_lp::Highs;
 pub use good_lp::MicroLp;
-pub use program::{Column, Patch, Program, ProgramFault};
+pub use program::{Column, Label, Patch, Program, ProgramFault};
+pub use simplex::Simplex;
 pub use watched::Watched;
 
 /// How a solver's work ended.

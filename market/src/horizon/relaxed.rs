@@ -20,7 +20,7 @@
 
 use crate::horizon::problem::{End, Horizon, PPM};
 use crate::horizon::survey::Surveyed;
-use crate::solver::Program;
+use crate::solver::{Label, Program};
 use crate::{Node, Side};
 
 /// What of the network is stated exactly.
@@ -43,12 +43,13 @@ impl Detail {
             .iter()
             .map(|slot| slot.guess.iter().map(|&f| if f < 0 { -1.0 } else { 1.0 }).collect())
             .collect();
-        for battery in &horizon.batteries {
-            let node = battery.node.index();
-            let charged = horizon.grid.branch(battery.node).is_some_and(|b| b.fee.is_positive());
-            for slot in exact.iter_mut().filter(|_| charged) {
-                slot[node] = true;
-            }
+        for (node, branch) in (1..).zip(horizon.grid.branches()) {
+            // In all slots or none: a forecast that moves a little keeps the program's shape.
+            let doubtful = surveyed.iter().any(|slot| {
+                let (least, most) = slot.span[node];
+                (branch.fee.is_positive() && least < 0 && most > 0) || slot.tight[node]
+            });
+            exact.iter_mut().for_each(|slot| slot[node] = doubtful);
         }
         Self { exact, direction }
     }
@@ -145,14 +146,23 @@ impl Relaxed {
         for index in 0..horizon.deferrables.len() {
             relaxed.state_deferrable(horizon, index);
         }
-        relaxed.close_balances(surveyed);
+        relaxed.close_balances(surveyed, horizon.first.number());
         relaxed
     }
 
     /// A column at a node that consumes `sign` kWh per unit.
-    fn consume(&mut self, t: usize, node: usize, upper: f64, worth: f64, sign: f64) -> usize {
+    fn consume(
+        &mut self,
+        t: usize,
+        node: usize,
+        upper: f64,
+        worth: f64,
+        sign: f64,
+        label: Label,
+    ) -> usize {
         let cost = worth - sign * self.offset[t][node];
         let column = self.program.column(0.0, upper, cost);
+        self.program.label_column(column, label);
         self.gathered[self.balance[t][node]].push((column, sign));
         column
     }
@@ -175,26 +185,57 @@ impl Relaxed {
         }
         self.balance.push(balance);
         self.offset.push(offset);
+        let now = horizon.first.number() + i64::try_from(t).expect("few");
         let supply = &horizon.periods[t].supply;
-        self.consume(t, 0, kwh(slot.most_in[0]), -cents(supply.import), -1.0);
-        self.consume(t, 0, kwh(slot.most_out[0]), cents(supply.credited()), 1.0);
+        self.consume(
+            t,
+            0,
+            kwh(slot.room[0].0),
+            -cents(supply.import),
+            -1.0,
+            label(Kind::Import, now, 0, 0),
+        );
+        self.consume(
+            t,
+            0,
+            kwh(slot.room[0].1),
+            cents(supply.credited()),
+            1.0,
+            label(Kind::Export, now, 0, 0),
+        );
         for (node, branch) in (1..).zip(horizon.grid.branches()) {
             if !detail.exact[t][node] {
                 continue;
             }
             // Energy towards the node is consumed at the parent and produced here.
             let (parent, fee) = (branch.parent.index(), cents(branch.fee));
-            let inward = self.consume(t, parent, kwh(slot.most_in[node]), -fee, 1.0);
-            let outward = self.consume(t, parent, kwh(slot.most_out[node]), -fee, -1.0);
+            let inward = self.consume(
+                t,
+                parent,
+                kwh(slot.room[node].0),
+                -fee,
+                1.0,
+                label(Kind::Import, now, node, 0),
+            );
+            let outward = self.consume(
+                t,
+                parent,
+                kwh(slot.room[node].1),
+                -fee,
+                -1.0,
+                label(Kind::Export, now, node, 0),
+            );
             let row = self.balance[t][node];
             self.gathered[row].extend([(inward, -1.0), (outward, 1.0)]);
         }
         let levels = slot.open.iter().map(|level| {
-            let (worth, sign) = match level.side {
-                Side::Buy => (cents(level.limit), 1.0),
-                Side::Sell => (-cents(level.limit), -1.0),
+            let (worth, sign, kind) = match level.side {
+                Side::Buy => (cents(level.limit), 1.0, Kind::Bid),
+                Side::Sell => (-cents(level.limit), -1.0, Kind::Ask),
             };
-            self.consume(t, level.node.index(), kwh(level.quantity.wh()), worth, sign)
+            let node = level.node.index();
+            let label = label(kind, now, node, level.limit.nano_per_wh());
+            self.consume(t, node, kwh(level.quantity.wh()), worth, sign, label)
         });
         let levels = levels.collect();
         self.levels.push(levels);
@@ -210,13 +251,29 @@ impl Relaxed {
         let last = horizon.periods.len() - 1;
         let mut columns: Vec<BatteryColumns> = Vec::with_capacity(horizon.periods.len());
         for t in 0..=last {
-            let charge = self.consume(t, node, kwh(battery.charge_cap.wh()), -wear, 1.0);
-            let discharge = self.consume(t, node, kwh(battery.discharge_cap.wh()), -wear, -1.0);
+            let now = horizon.first.number() + i64::try_from(t).expect("few");
+            let charge = self.consume(
+                t,
+                node,
+                kwh(battery.charge_cap.wh()),
+                -wear,
+                1.0,
+                label(Kind::Charge, now, index, 0),
+            );
+            let discharge = self.consume(
+                t,
+                node,
+                kwh(battery.discharge_cap.wh()),
+                -wear,
+                -1.0,
+                label(Kind::Discharge, now, index, 0),
+            );
             let worth = match battery.end {
                 End::Value(value) if t == last => cents(value),
                 _ => 0.0,
             };
             let stored = self.program.column(floor, kwh(battery.max.wh()), worth);
+            self.program.label_column(stored, label(Kind::Stored, now, index, 0));
             let entries = [(stored, 1.0), (charge, -stores), (discharge, takes)];
             let row = match columns.last() {
                 None => self.program.row(start, start, entries),
@@ -225,6 +282,7 @@ impl Relaxed {
                     self.program.row(0.0, 0.0, entries.into_iter().chain(before))
                 }
             };
+            self.program.label_row(row, label(Kind::Carry, now, index, 0));
             let wanted = match battery.end {
                 End::Target(target) if t == last => target.max(battery.min),
                 _ => battery.min,
@@ -232,8 +290,11 @@ impl Relaxed {
             let wanted = (wanted > battery.start.min(battery.min)).then(|| {
                 // Where it cannot hold what it should, the shortfall is paid for, not forbidden.
                 let missing = self.program.column(0.0, kwh(wanted.wh()), -short);
+                self.program.label_column(missing, label(Kind::Missing, now, index, 0));
                 let entries = [(stored, 1.0), (missing, 1.0)];
-                (self.program.row(kwh(wanted.wh()), f64::INFINITY, entries), wanted.wh())
+                let row = self.program.row(kwh(wanted.wh()), f64::INFINITY, entries);
+                self.program.label_row(row, label(Kind::Wanted, now, index, 0));
+                (row, wanted.wh())
             });
             columns.push(BatteryColumns { charge, discharge, stored, row, wanted });
         }
@@ -245,15 +306,21 @@ impl Relaxed {
         let (node, worth) = (load.node.index(), cents(load.value) + cents(load.penalty));
         let slots = load.arrival..load.departure.min(horizon.periods.len());
         let cap = kwh(load.cap.min(load.need).wh());
-        let columns: Vec<(usize, usize)> =
-            slots.map(|t| (t, self.consume(t, node, cap, worth, 1.0))).collect();
+        let columns: Vec<(usize, usize)> = slots
+            .map(|t| {
+                let now = horizon.first.number() + i64::try_from(t).expect("few");
+                (t, self.consume(t, node, cap, worth, 1.0, label(Kind::Serve, now, index, 0)))
+            })
+            .collect();
         let need = kwh(load.need.wh());
         let row = self.program.row(f64::NEG_INFINITY, need, columns.iter().map(|&(_, c)| (c, 1.0)));
+        // The window moves with the horizon; a load keeps its place in the list.
+        self.program.label_row(row, label(Kind::Need, 0, index, 0));
         self.deferrables.push((row, columns));
     }
 
     /// Adds the balance rows behind all others and renumbers [`Self::balance`].
-    fn close_balances(&mut self, surveyed: &[Surveyed]) {
+    fn close_balances(&mut self, surveyed: &[Surveyed], first: i64) {
         let mut decided = vec![0; self.gathered.len()];
         for (t, slot) in surveyed.iter().enumerate() {
             for (node, &wh) in slot.decided.iter().enumerate() {
@@ -265,8 +332,12 @@ impl Relaxed {
             .zip(decided)
             .map(|(entries, wh)| self.program.row(-kwh(wh), -kwh(wh), entries))
             .collect();
-        for row in self.balance.iter_mut().flatten() {
-            *row = rows[*row];
+        for (t, balance) in self.balance.iter_mut().enumerate() {
+            let now = first + i64::try_from(t).expect("few");
+            for (node, row) in balance.iter_mut().enumerate().rev() {
+                *row = rows[*row];
+                self.program.label_row(*row, label(Kind::Balance, now, node, 0));
+            }
         }
     }
 
@@ -300,4 +371,30 @@ impl Relaxed {
         }
         flows
     }
+}
+
+/// What a column or row is about.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Import,
+    Export,
+    Bid,
+    Ask,
+    Charge,
+    Discharge,
+    Stored,
+    Carry,
+    Serve,
+    Balance,
+    Need,
+    Missing,
+    Wanted,
+}
+
+/// A label by kind, absolute slot, node or index, and price; horizons of a week stay apart.
+fn label(kind: Kind, slot: i64, index: usize, price: i64) -> Label {
+    let bits = |value: i64, bits: u32| value.rem_euclid(1 << bits).cast_unsigned();
+    let index = i64::try_from(index).expect("at most MAX_NODES");
+    let parts = bits(slot, 16) << 44 | bits(index, 16) << 28 | bits(price / 10, 28);
+    Label((kind as u64) << 60 | parts)
 }

@@ -11,6 +11,9 @@ use units::{Energy, Price};
 use crate::horizon::problem::{Horizon, Period};
 use crate::{Grid, Lot, Node, Side};
 
+/// What a flow column has more room than anything could use, Wh.
+const SPARE_WH: i64 = 1_000;
+
 /// All offers of one node, side and limit that are still to be decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Level {
@@ -33,8 +36,14 @@ pub(super) struct Surveyed {
     pub most_out: Vec<i64>,
     /// Whether the branch's import or export cap may bind.
     pub tight: Vec<bool>,
+    /// Per node, room that a flow column gets inwards and outwards, Wh: the cap where it may bind,
+    /// otherwise more than can flow, as a bound that only restates the offers must not carry a
+    /// price.
+    pub room: Vec<(i64, i64)>,
     /// How the net of all offers would flow without storage, Wh towards the node.
     pub guess: Vec<i64>,
+    /// Least and most that may flow towards each node as far as caps are left out, Wh.
+    pub span: Vec<(i64, i64)>,
 }
 
 /// Surveys every slot.
@@ -97,10 +106,43 @@ fn survey_slot(
         most_in[node] = most_in[node].min(import_cap);
         most_out[node] = most_out[node].min(export_cap);
     }
+    let room = |most: i64, tight: bool| if tight { most } else { most + SPARE_WH };
+    let room = (0..grid.size())
+        .map(|n| (room(most_in[n], tight_in[n]), room(most_out[n], tight_out[n])))
+        .collect();
     let tight = tight_in.iter().zip(&tight_out).map(|(a, b)| *a || *b).collect();
     let ranges = ranges(horizon, period, &tight_in, &tight_out);
     let (open, decided) = decide(horizon, period, &ranges);
-    Surveyed { open, decided, most_in, most_out, tight, guess }
+    let span = span(grid, &open, &decided, &stores);
+    Surveyed { room, span, open, decided, most_in, most_out, tight, guess }
+}
+
+/// Between what the flow towards each node lies, caps left out.
+fn span(
+    grid: &Grid,
+    open: &[Level],
+    decided: &[i64],
+    stores: impl Fn(usize) -> (i64, i64),
+) -> Vec<(i64, i64)> {
+    let mut span: Vec<(i64, i64)> = (0..grid.size())
+        .map(|node| {
+            let (draw, give) = stores(node);
+            (decided[node] - give, decided[node] + draw)
+        })
+        .collect();
+    for level in open {
+        let (least, most) = &mut span[level.node.index()];
+        match level.side {
+            Side::Buy => *most += level.quantity.wh(),
+            Side::Sell => *least -= level.quantity.wh(),
+        }
+    }
+    for node in (1..grid.size()).rev() {
+        let (least, most) = span[node];
+        let above = &mut span[grid.branches()[node - 1].parent.index()];
+        *above = (above.0 + least, above.1 + most);
+    }
+    span
 }
 
 fn caps(grid: &Grid, period: &Period, node: usize) -> (i64, i64) {

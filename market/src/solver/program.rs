@@ -58,12 +58,19 @@ pub struct Patch {
     pub rows: Vec<(usize, f64, f64)>,
 }
 
+/// What a column or row is, for a solver that remembers where it was in the last program. The
+/// number is the caller's; equal labels must mean the same thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Label(pub u64);
+
 /// `max Σ cost·x` over `lower ≤ x ≤ upper` and `lower ≤ Σ a·x ≤ upper` per row.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Program {
     columns: Vec<Column>,
     rows: Vec<Row>,
     entries: Vec<(usize, f64)>,
+    column_labels: Vec<Option<Label>>,
+    row_labels: Vec<Option<Label>>,
 }
 
 impl Program {
@@ -76,6 +83,7 @@ impl Program {
     /// Adds a column and returns its index.
     pub fn column(&mut self, lower: f64, upper: f64, cost: f64) -> usize {
         self.columns.push(Column { lower, upper, cost });
+        self.column_labels.push(None);
         self.columns.len() - 1
     }
 
@@ -89,7 +97,30 @@ impl Program {
     ) -> usize {
         self.entries.extend(entries);
         self.rows.push(Row { end: self.entries.len(), lower, upper });
+        self.row_labels.push(None);
         self.rows.len() - 1
+    }
+
+    /// Says what a column is. Labels are unique among columns and rows together.
+    pub fn label_column(&mut self, column: usize, label: Label) {
+        self.column_labels[column] = Some(label);
+    }
+
+    /// Says what a row is. Labels are unique among columns and rows together.
+    pub fn label_row(&mut self, row: usize, label: Label) {
+        self.row_labels[row] = Some(label);
+    }
+
+    /// Per column.
+    #[must_use]
+    pub fn column_labels(&self) -> &[Option<Label>] {
+        &self.column_labels
+    }
+
+    /// Per row.
+    #[must_use]
+    pub fn row_labels(&self) -> &[Option<Label>] {
+        &self.row_labels
     }
 
     /// All columns.

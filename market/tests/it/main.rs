@@ -22,4 +22,5 @@ mod sharing_properties;
 mod sharing_reference;
 #[cfg(feature = "serde")]
 mod snapshot;
+mod solver;
 mod street;
