@@ -164,6 +164,8 @@ pub struct Book {
     terms: Terms,
     limits: Limits,
     grid: Arc<Grid>,
+    /// Why the grid is only a set of envelopes, when it is.
+    unknown_topology: Option<String>,
     slips: BTreeMap<PointId, Slip>,
     len: usize,
 }
@@ -180,7 +182,22 @@ impl Book {
     pub fn on_grid(slot: Slot, terms: Terms, limits: Limits, grid: Arc<Grid>) -> Self {
         let max_quantity = limits.max_quantity.min(MAX_QUANTITY);
         let limits = Limits { max_quantity, ..limits };
-        Self { slot, terms, limits, grid, slips: BTreeMap::new(), len: 0 }
+        let slips = BTreeMap::new();
+        Self { slot, terms, limits, grid, unknown_topology: None, slips, len: 0 }
+    }
+
+    /// An empty book for a slot in which the topology is not known: each connection keeps to its
+    /// own limits, as [`envelopes`](crate::envelopes) lays them out, and the clearing says why.
+    #[must_use]
+    pub fn on_envelopes(
+        slot: Slot,
+        terms: Terms,
+        limits: Limits,
+        envelopes: Arc<Grid>,
+        reason: impl Into<String>,
+    ) -> Self {
+        let book = Self::on_grid(slot, terms, limits, envelopes);
+        Self { unknown_topology: Some(reason.into()), ..book }
     }
 
     /// Takes an order; it replaces the point's earlier order of the same side, which is returned.
@@ -302,6 +319,12 @@ impl Book {
         &self.grid
     }
 
+    /// Why the topology is unknown, when this book has only the limits of each connection.
+    #[must_use]
+    pub fn unknown_topology(&self) -> Option<&str> {
+        self.unknown_topology.as_deref()
+    }
+
     /// Number of orders.
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -363,6 +386,8 @@ struct Page {
     /// Left out when everybody is at one node.
     #[serde(default, skip_serializing_if = "Grid::is_plate")]
     grid: Grid,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unknown_topology: Option<String>,
     orders: Vec<Order>,
 }
 
@@ -374,6 +399,7 @@ impl From<Book> for Page {
             terms: book.terms,
             limits: book.limits,
             grid: Grid::clone(&book.grid),
+            unknown_topology: book.unknown_topology.clone(),
             orders: book.orders().cloned().collect(),
         }
     }
@@ -384,6 +410,7 @@ impl TryFrom<Page> for Book {
     type Error = PageFault;
     fn try_from(page: Page) -> Result<Self, PageFault> {
         let mut book = Self::on_grid(page.slot, page.terms, page.limits, Arc::new(page.grid));
+        book.unknown_topology = page.unknown_topology;
         for order in page.orders {
             let (point, side) = (order.point.clone(), order.side);
             match book.place(order) {

@@ -7,7 +7,7 @@
 use units::{Energy, PointId, Price, Slot};
 
 use crate::{
-    Book, Clearing, Fill, Grid, Lot, Nodal, Node, Order, Plate, PlateViolation, Radial,
+    Book, Clearing, Fill, Grid, Lot, Method, Nodal, Node, Order, Plate, PlateViolation, Radial,
     RadialViolation, Side,
 };
 
@@ -102,6 +102,9 @@ pub enum Violation {
         /// As they follow.
         exact: (i128, i128),
     },
+    /// A slot that is said to have had no market has fills, a price or flows.
+    #[error("something is traded in a slot without a market")]
+    NoMarket,
     /// The stated interval of supporting prices is not the one that follows from the fills.
     #[error("interval {stated:?} stated, {exact:?} follows from the orders and fills")]
     WrongInterval {
@@ -163,13 +166,17 @@ impl Clearing {
     /// balance; price and interval are the ones that the fills imply; welfare equals its dual
     /// bound at the price, so that nothing better exists; nothing more can be traded; and equal
     /// orders at the margin are filled pro rata. [`Clearing::method`] is a remark, not a claim,
-    /// and is not checked.
+    /// and is not checked, but for [`Method::Shared`]: then nothing may be traded at all.
     ///
     /// # Errors
     /// The first [`Violation`] in that order.
     pub fn certify(&self, book: &Book) -> Result<(), Violation> {
         if self.slot != book.slot() {
             return Err(Violation::OtherSlot { clearing: self.slot, book: book.slot() });
+        }
+        if let Method::Shared { .. } = self.method {
+            let nothing = Self { method: self.method.clone(), ..Self::shared(self.slot, "") };
+            return if *self == nothing { Ok(()) } else { Err(Violation::NoMarket) };
         }
         let orders = self.matched_orders(book)?;
         let mut lots = Vec::with_capacity(orders.len());

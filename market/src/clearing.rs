@@ -26,6 +26,16 @@ pub enum Method {
     Lp,
     /// The exact clearing in integers, because of this.
     Exact(Fallback),
+    /// The exact clearing within the limits of each connection, because the topology is unknown.
+    Envelopes {
+        /// Why it is unknown.
+        reason: String,
+    },
+    /// Nobody: there was no market, and energy is shared afterwards.
+    Shared {
+        /// Why there was none.
+        reason: String,
+    },
 }
 
 /// Why the linear program did not answer.

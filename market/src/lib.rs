@@ -54,6 +54,7 @@ mod correction;
 mod curve;
 mod grid;
 pub mod horizon;
+mod ladder;
 mod ledger;
 mod level;
 mod lots;
@@ -80,6 +81,7 @@ pub use grid::{
     Branch, Grid, GridFault, GridRules, MAX_DEPTH, MAX_NODES, Node, RulesFault, Tier, TierRule,
     UNCAPPED,
 };
+pub use ladder::{Envelope, LadderCounts, Rung, envelopes};
 pub use ledger::{Account, Balances, InvalidAccount, LedgerFault, Reason, Transfer, post};
 pub use lots::{Lot, LotFault, MAX_LOTS};
 pub use lp::{LpFault, Proposal, Share, propose, propose_by};

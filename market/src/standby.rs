@@ -1,5 +1,6 @@
 //! The exact answer, which stands before any solver is asked.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use units::{Energy, Price};
@@ -22,7 +23,7 @@ pub fn clear(book: &Book, proposal: Option<Result<Proposal, LpFault>>) -> Cleari
     Standby::of(book).answer(proposal)
 }
 
-/// A slot's exact answer, there before any solver is asked.
+/// A slot's exact answer, there and proven before any solver is asked.
 ///
 /// Compute it when the gate closes, ask the solver for as long as there is time, and take the
 /// [`answer`](Self::answer): the solver can only confirm what stands, and a slot always clears.
@@ -34,19 +35,25 @@ pub struct Standby {
 }
 
 impl Standby {
-    /// Clears a book exactly.
+    /// Clears a book exactly and proves the result.
+    ///
+    /// Should the result ever fail its proof, or the engine its own assertions, then nothing is
+    /// traded in the slot and [`Method::Shared`] says why, rather than anything wrong be posted.
     #[must_use]
     pub fn of(book: &Book) -> Self {
+        Self::by(book, exact)
+    }
+
+    fn by(book: &Book, engine: Engine) -> Self {
         let owners = Owners::of(book);
         let mut lots = Vec::with_capacity(owners.orders.len());
         lots.extend(owners.orders.iter().flat_map(|order| book.lots_of(order)));
-        let rank = |lot| owners.rank(lot);
-        let clearing = if book.grid().is_plate() {
-            let plate = plate::clear(&lots, rank).expect("the book checks its lots");
-            at_one_node(book, &owners, &plate)
-        } else {
-            let radial = radial::clear(&lots, book.grid(), None, rank);
-            on_grid(book, &owners, &radial.expect("the book checks its lots"))
+        // The engine only reads what it is given: nothing half-done is left behind by a panic.
+        let answered = catch_unwind(AssertUnwindSafe(|| engine(book, &owners, &lots)));
+        let clearing = match answered {
+            Ok(Ok(clearing)) => clearing,
+            Ok(Err(reason)) => Clearing::shared(book.slot(), reason),
+            Err(_) => Clearing::shared(book.slot(), "the exact clearing stopped on an assertion"),
         };
         Self { lots, grid: Arc::clone(book.grid()), clearing }
     }
@@ -60,6 +67,9 @@ impl Standby {
     /// The result, with the solver's answer when it can be proven.
     #[must_use]
     pub fn answer(self, proposal: Option<Result<Proposal, LpFault>>) -> Clearing {
+        if !matches!(self.clearing.method, Method::Exact(_)) {
+            return self.clearing; // further down the ladder, no solver leads up again
+        }
         let method = match proposal {
             None => Method::Exact(Fallback::NotAsked),
             Some(Err(fault)) => Method::Exact(Fallback::NoAnswer(fault)),
@@ -87,6 +97,24 @@ impl Standby {
     }
 }
 
+/// What clears lots exactly, or says why its result is not to be believed.
+type Engine = fn(&Book, &Owners, &[Lot]) -> Result<Clearing, String>;
+
+/// Clears and proves.
+fn exact(book: &Book, owners: &Owners, lots: &[Lot]) -> Result<Clearing, String> {
+    let rank = |lot| owners.rank(lot);
+    let unproven = |why: &dyn std::fmt::Display| format!("the exact clearing is unproven: {why}");
+    if book.grid().is_plate() {
+        let plate = plate::clear(lots, rank).map_err(|fault| unproven(&fault))?;
+        plate.certify(lots, rank).map_err(|violation| unproven(&violation))?;
+        return Ok(at_one_node(book, owners, &plate));
+    }
+    let radial = radial::clear(lots, book.grid(), None, rank).map_err(|fault| unproven(&fault))?;
+    let proven = radial.certify(lots, book.grid(), None, rank);
+    proven.map_err(|violation| unproven(&violation))?;
+    Ok(on_grid(book, owners, &radial))
+}
+
 fn at_one_node(book: &Book, owners: &Owners, plate: &Plate) -> Clearing {
     Clearing {
         slot: book.slot(),
@@ -96,7 +124,7 @@ fn at_one_node(book: &Book, owners: &Owners, plate: &Plate) -> Clearing {
         interval: plate.interval,
         fills: owners.fills(&plate.fills, |_| plate.price),
         nodal: None,
-        method: Method::Exact(Fallback::NotAsked),
+        method: method(book),
     }
 }
 
@@ -111,7 +139,15 @@ fn on_grid(book: &Book, owners: &Owners, radial: &Radial) -> Clearing {
         interval: root.price.and_then(|_| root.low.zip(root.high)),
         fills: owners.fills(&radial.fills, |node| nodal.prices[node.index()].price),
         nodal: Some(nodal),
-        method: Method::Exact(Fallback::NotAsked),
+        method: method(book),
+    }
+}
+
+/// How an exact answer for this book is found.
+fn method(book: &Book) -> Method {
+    match book.unknown_topology() {
+        Some(reason) => Method::Envelopes { reason: reason.to_owned() },
+        None => Method::Exact(Fallback::NotAsked),
     }
 }
 
@@ -157,5 +193,41 @@ impl<'a> Owners<'a> {
             Some(Fill { point: order.point.clone(), side: order.side, energy, price })
         };
         self.orders.iter().filter_map(filled).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Limits, Rung, Side, Terms};
+    use units::{PointId, Slot};
+
+    fn book() -> Book {
+        let e5 = Price::from_e5_per_kwh;
+        let terms = Terms::new(e5(300), e5(100)).expect("on the tick");
+        let mut book = Book::open(Slot::new(7), terms, Limits::default());
+        for (name, side, limit) in [("A", Side::Buy, 250), ("B", Side::Sell, 150)] {
+            let point = PointId::new(name).expect("short");
+            let order = Order::plain(point, side, Energy::from_wh(10), e5(limit), [0; 32]);
+            book.place(order).expect("valid");
+        }
+        book
+    }
+
+    #[test]
+    fn an_engine_that_fails_leaves_a_slot_without_trades() {
+        let unproven: Engine = |_, _, _| Err("the exact clearing is unproven: a gap".to_owned());
+        let broken: Engine = |_, _, _| panic!("an index out of range");
+        for (engine, expected) in [
+            (unproven, "the exact clearing is unproven: a gap"),
+            (broken, "the exact clearing stopped on an assertion"),
+        ] {
+            let book = book();
+            let clearing = Standby::by(&book, engine).answer(Some(Err(LpFault::Late)));
+            assert_eq!(clearing, Clearing::shared(book.slot(), expected));
+            assert_eq!(clearing.method.rung(), Rung::Shared);
+            assert_eq!(clearing.certify(&book), Ok(()));
+        }
+        assert!(Standby::of(&book()).clearing().cleared.is_positive(), "the real one trades");
     }
 }

@@ -5,6 +5,7 @@ mod book;
 mod correction;
 mod faults;
 mod horizon;
+mod ladder;
 mod ledger;
 mod nodal;
 mod plate;
