@@ -335,14 +335,18 @@ fn order_sum(order: &Order) -> Energy {
 }
 
 /// One step of an order and what it got.
-struct Filled {
-    quantity: Energy,
-    limit: Price,
-    energy: Energy,
+pub(crate) struct Filled {
+    pub quantity: Energy,
+    pub limit: Price,
+    pub energy: Energy,
 }
 
 /// An order's steps with its fill, which takes up the most eager step first.
-fn steps_of(book: &Book, order: &Order, mut left: Energy) -> impl Iterator<Item = Filled> {
+pub(crate) fn steps_of(
+    book: &Book,
+    order: &Order,
+    mut left: Energy,
+) -> impl Iterator<Item = Filled> {
     book.limits_of(order).map(move |(quantity, limit)| {
         let energy = left.min(quantity);
         left -= energy;

@@ -69,6 +69,7 @@ pub mod sharing;
 pub mod solver;
 mod standby;
 mod terms;
+pub mod why;
 
 pub use allotment::Flaw;
 pub use bill::{Basis, BillFault, Charges, Late, LateCharge, Leg, Own, charge};

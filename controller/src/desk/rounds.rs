@@ -210,5 +210,7 @@ fn method(method: &Method) -> String {
         Method::Lp => "lp".to_owned(),
         Method::Exact(Fallback::NotAsked) => "merit order: the book is empty".to_owned(),
         Method::Exact(fallback) => format!("merit order: {fallback}"),
+        Method::Envelopes { reason } => format!("limits of each connection: {reason}"),
+        Method::Shared { reason } => format!("no market: {reason}"),
     }
 }

@@ -25,3 +25,4 @@ mod sharing_reference;
 mod snapshot;
 mod solver;
 mod street;
+mod why;

@@ -83,6 +83,7 @@ pub fn measure(orders: usize, seed: u64) -> anyhow::Result<ClearingCost> {
         method: match by_lp.method {
             Method::Lp => "lp".to_owned(),
             Method::Exact(fallback) => fallback.to_string(),
+            Method::Envelopes { reason } | Method::Shared { reason } => reason,
         },
         lp_by_merit_order: lp.median_us / merit_order.median_us,
         merit_order_by_sort: merit_order.median_us / sort.median_us,
