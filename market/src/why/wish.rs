@@ -74,23 +74,39 @@ impl<'a> Wish<'a> {
 
     /// Whether the order gets more of the step with this limit for it and for the steps before it.
     fn trades_more(&self, limit: Price) -> bool {
-        let mut lots = self.lots.clone();
-        let mut before = Energy::ZERO;
-        for lot in &mut lots[self.own.clone()] {
-            if before <= self.before && self.side.is_less_eager(lot.limit, limit) {
-                lot.limit = limit;
-            }
-            before += lot.quantity;
-        }
-        let rank = |lot: usize| self.ranks[lot];
+        let curve = self.raised(limit);
+        let own = self.own.start..self.own.start + curve.len();
+        let mut lots = Vec::with_capacity(self.lots.len());
+        lots.extend_from_slice(&self.lots[..self.own.start]);
+        lots.extend(curve);
+        lots.extend_from_slice(&self.lots[self.own.end..]);
+        let gone = self.lots.len() - lots.len();
+        let rank = |lot: usize| self.ranks[if lot < own.end { lot } else { lot + gone }];
         let fills = if self.book.grid().is_plate() {
             plate::clear(&lots, rank).map(|plate| plate.fills).ok()
         } else {
             radial::clear(&lots, self.book.grid(), None, rank).map(|radial| radial.fills).ok()
         };
         let fills = fills.expect("the lots are those of a book, with limits inside its terms");
-        let filled: Energy = fills[self.own.clone()].iter().sum();
+        let filled: Energy = fills[own.clone()].iter().sum();
         filled > self.filled.max(self.before)
+    }
+
+    /// The order's lots with this limit at least, up to the step; steps that become alike are one.
+    fn raised(&self, limit: Price) -> Vec<Lot> {
+        let mut curve: Vec<Lot> = Vec::with_capacity(self.own.len());
+        let mut before = Energy::ZERO;
+        for mut lot in self.lots[self.own.clone()].iter().copied() {
+            if before <= self.before && self.side.is_less_eager(lot.limit, limit) {
+                lot.limit = limit;
+            }
+            before += lot.quantity;
+            match curve.last_mut() {
+                Some(last) if last.limit == lot.limit => last.quantity += lot.quantity,
+                _ => curve.push(lot),
+            }
+        }
+        curve
     }
 }
 
