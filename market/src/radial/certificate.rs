@@ -334,12 +334,11 @@ impl Radial {
             }
         }
         // `high[to] ≤ high[from] + fee` wherever energy could still go or already comes that way.
+        // Once from the leaves and once from the root reaches everybody.
         let links = self.links(grid);
-        for links in [links.iter().rev().collect::<Vec<_>>(), links.iter().collect()] {
-            for &&Link { from, to, by } in &links {
-                high[to] = high[to].min(high[from] + by);
-                low[from] = low[from].max(low[to] - by);
-            }
+        for &Link { from, to, by } in links.iter().rev().chain(&links) {
+            high[to] = high[to].min(high[from] + by);
+            low[from] = low[from].max(low[to] - by);
         }
         let trading = self.trading(grid, sums);
         for node in grid.nodes() {
@@ -376,7 +375,7 @@ impl Radial {
     /// All relations between the prices at the ends of branches; those of the branches far from the
     /// root last.
     fn links(&self, grid: &Grid) -> Vec<Link> {
-        let mut links = Vec::new();
+        let mut links = Vec::with_capacity(2 * grid.size());
         for node in grid.nodes() {
             let Some(branch) = grid.branch(node) else {
                 continue;

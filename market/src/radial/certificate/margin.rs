@@ -103,6 +103,9 @@ pub(super) fn check(
         }
     }
     margin.check_exchanges(&reach)?;
+    if margin.lots_at.len() < 2 {
+        return Ok(());
+    }
     margin.check_last(&rank)
 }
 
@@ -225,24 +228,28 @@ impl Margin<'_> {
             zone.push(up.map_or(node.index(), |up| zone[up.index()]));
             roomy[zone[node.index()]] &= up.is_none() || more.min(less) >= spare;
         }
-        for side in [Side::Buy, Side::Sell] {
-            let mut lines: Vec<Line> = vec![Line::default(); size];
-            let here = |i: u32| {
-                let lot = &self.lots[i as usize];
-                let zone = zone[lot.node.index()];
-                (lot.side == side && roomy[zone]).then_some((lot, zone))
-            };
-            for &i in self.lots_at {
-                if let Some((lot, zone)) = here(i) {
-                    lines[zone].total += i128::from(self.result.fills[i as usize].wh());
-                    lines[zone].ordered += i128::from(lot.quantity.wh());
+        let mut line_of = vec![[usize::MAX; 2]; size];
+        let mut lines: Vec<Line> = Vec::new();
+        let stands = |i: u32| {
+            let lot = &self.lots[i as usize];
+            let zone = zone[lot.node.index()];
+            roomy[zone].then_some((lot, zone, usize::from(lot.side == Side::Buy)))
+        };
+        for &i in self.lots_at {
+            if let Some((lot, zone, side)) = stands(i) {
+                let line = &mut line_of[zone][side];
+                if *line == usize::MAX {
+                    *line = lines.len();
+                    lines.push(Line::default());
                 }
+                lines[*line].total += i128::from(self.result.fills[i as usize].wh());
+                lines[*line].ordered += i128::from(lot.quantity.wh());
             }
-            for &i in self.lots_at {
-                if let Some((lot, zone)) = here(i) {
-                    let fill = i128::from(self.result.fills[i as usize].wh());
-                    lines[zone].stand(i as usize, lot, fill, rank)?;
-                }
+        }
+        for &i in self.lots_at {
+            if let Some((lot, zone, side)) = stands(i) {
+                let fill = i128::from(self.result.fills[i as usize].wh());
+                lines[line_of[zone][side]].stand(i as usize, lot, fill, rank)?;
             }
         }
         Ok(())
