@@ -67,14 +67,17 @@ pub(crate) fn check(lots: &[Lot]) -> Result<(), LotFault> {
     }
 }
 
-fn is_in_range(lot: &Lot) -> bool {
+/// Whether quantity and limit are in range.
+#[inline]
+pub(crate) fn is_in_range(lot: &Lot) -> bool {
     (1..=MAX_QUANTITY.wh()).contains(&lot.quantity.wh())
         & (-MAX_PRICE..=MAX_PRICE).contains(&lot.limit)
         & lot.limit.is_on_tick()
 }
 
+/// What is out of range.
 #[cold]
-fn fault(lot: usize, &Lot { quantity, limit, .. }: &Lot) -> LotFault {
+pub(crate) fn fault(lot: usize, &Lot { quantity, limit, .. }: &Lot) -> LotFault {
     if (1..=MAX_QUANTITY.wh()).contains(&quantity.wh()) {
         LotFault::Limit { lot, limit }
     } else {

@@ -43,10 +43,8 @@ use units::{Energy, Price};
 
 pub use certificate::RadialViolation;
 
-use crate::{Grid, Lot, MAX_PRICE, MAX_QUANTITY, Node, Rank, Side, UNCAPPED};
-
-/// Most lots of one clearing.
-pub const MAX_LOTS: usize = 100_000_000;
+use crate::lots;
+use crate::{Grid, Lot, LotFault, MAX_LOTS, MAX_PRICE, Node, Rank, Side, UNCAPPED};
 
 /// A partner at the root that takes part in the clearing, for problems where all load and
 /// generation is in the book. A local market has none: what it leaves over is settled outside.
@@ -67,12 +65,9 @@ pub struct Supplier {
 /// Why lots cannot be cleared.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RadialFault {
-    /// There are too many lots.
-    #[error("{lots} lots are more than {MAX_LOTS}: clear the streets one by one")]
-    TooManyLots {
-        /// Their number.
-        lots: usize,
-    },
+    /// There are too many lots, or one is out of range.
+    #[error(transparent)]
+    Lot(#[from] LotFault),
     /// A lot is at a node that the grid does not have.
     #[error("lot {lot} is at {node}, but the grid has {nodes} nodes")]
     UnknownNode {
@@ -82,22 +77,6 @@ pub enum RadialFault {
         node: Node,
         /// Size of the grid.
         nodes: usize,
-    },
-    /// A lot's quantity is out of range.
-    #[error("lot {lot}: quantity {quantity} is not between 1 Wh and {MAX_QUANTITY}")]
-    Quantity {
-        /// Index of the lot.
-        lot: usize,
-        /// Its quantity.
-        quantity: Energy,
-    },
-    /// A lot's limit is out of range.
-    #[error("lot {lot}: limit {limit} is beyond ±{MAX_PRICE} or off the tick of {}", Price::TICK)]
-    Limit {
-        /// Index of the lot.
-        lot: usize,
-        /// Its limit.
-        limit: Price,
     },
     /// The supplier's terms are out of range.
     #[error("the supplier sells at {} and buys at {}, with caps {} and {}: prices must be on the \
@@ -169,7 +148,7 @@ struct Totals {
 /// Checks all numbers.
 fn check(lots: &[Lot], grid: &Grid, supplier: Option<&Supplier>) -> Result<Book, RadialFault> {
     if lots.len() > MAX_LOTS {
-        return Err(RadialFault::TooManyLots { lots: lots.len() });
+        return Err(LotFault::TooMany { lots: lots.len() }.into());
     }
     if let Some(supplier) = supplier {
         let price = |price: Price| price.is_on_tick() && price.abs() <= MAX_PRICE;
@@ -186,9 +165,7 @@ fn check(lots: &[Lot], grid: &Grid, supplier: Option<&Supplier>) -> Result<Book,
     let nodes = grid.size();
     let mut book = Book { totals: vec![Totals::default(); nodes], low: i32::MAX, high: i32::MIN };
     for (i, lot) in lots.iter().enumerate() {
-        let fine = (1..=MAX_QUANTITY.wh()).contains(&lot.quantity.wh())
-            && (-MAX_PRICE..=MAX_PRICE).contains(&lot.limit)
-            && lot.limit.is_on_tick();
+        let fine = lots::is_in_range(lot);
         let Some(totals) = book.totals.get_mut(lot.node.index()).filter(|_| fine) else {
             return Err(fault(i, lot, nodes));
         };
@@ -204,13 +181,11 @@ fn check(lots: &[Lot], grid: &Grid, supplier: Option<&Supplier>) -> Result<Book,
 
 #[cold]
 fn fault(index: usize, lot: &Lot, nodes: usize) -> RadialFault {
-    let Lot { node, quantity, limit, .. } = *lot;
-    if node.index() >= nodes {
-        RadialFault::UnknownNode { lot: index, node, nodes }
-    } else if !(1..=MAX_QUANTITY.wh()).contains(&quantity.wh()) {
-        RadialFault::Quantity { lot: index, quantity }
+    let node = lot.node;
+    if node.index() < nodes {
+        lots::fault(index, lot).into()
     } else {
-        RadialFault::Limit { lot: index, limit }
+        RadialFault::UnknownNode { lot: index, node, nodes }
     }
 }
 

@@ -5,6 +5,8 @@
 //! the highest; every lot, buy or sell, is a step down by its quantity at its key. So a curve is a
 //! list of steps in rising order, together with the height at its left end.
 
+use std::hint::select_unpredictable;
+
 use super::tree::Tree;
 
 /// A fall of a curve.
@@ -113,17 +115,18 @@ fn merge_two(list: &mut [Step], middle: usize, aside: &mut Vec<Step>) {
     let (mut b, mut b_end) = (0, right.len());
     while a + 1 < a_end && b + 1 < b_end {
         let takes_left = left[a].key <= right[b].key;
-        list[a + b] = if takes_left { left[a] } else { right[b] };
+        list[a + b] = *select_unpredictable(takes_left, &left[a], &right[b]);
         a += usize::from(takes_left);
         b += usize::from(!takes_left);
         let takes_left = left[a_end - 1].key > right[b_end - 1].key;
-        list[a_end + b_end - 1] = if takes_left { left[a_end - 1] } else { right[b_end - 1] };
+        list[a_end + b_end - 1] =
+            *select_unpredictable(takes_left, &left[a_end - 1], &right[b_end - 1]);
         a_end -= usize::from(takes_left);
         b_end -= usize::from(!takes_left);
     }
     while a < a_end && b < b_end {
         let takes_left = left[a].key <= right[b].key;
-        list[a + b] = if takes_left { left[a] } else { right[b] };
+        list[a + b] = *select_unpredictable(takes_left, &left[a], &right[b]);
         a += usize::from(takes_left);
         b += usize::from(!takes_left);
     }
