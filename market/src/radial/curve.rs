@@ -104,9 +104,34 @@ fn merge(
     starts.pop().expect("the node's own steps started one")
 }
 
-/// Merges the two sorted parts of a list. It works from both ends at once, because choosing the
-/// next step has to wait for the choice before it, and two such chains run side by side.
+/// Merges the two sorted parts of a list.
 fn merge_two(list: &mut [Step], middle: usize, aside: &mut Vec<Step>) {
+    // With this many steps of a long curve per new one, moving blocks is cheaper than choosing step
+    // by step.
+    const FEW: usize = 12;
+    if (list.len() - middle) * FEW <= middle {
+        insert(list, middle, aside);
+    } else {
+        interleave(list, middle, aside);
+    }
+}
+
+/// Inserts the few steps behind `middle` into the many before it, from the back.
+fn insert(list: &mut [Step], middle: usize, aside: &mut Vec<Step>) {
+    aside.clear();
+    aside.extend_from_slice(&list[middle..]);
+    let mut end = middle;
+    for (before, &step) in aside.iter().enumerate().rev() {
+        let place = list[..end].partition_point(|other| other.key <= step.key);
+        list.copy_within(place..end, place + before + 1);
+        list[place + before] = step;
+        end = place;
+    }
+}
+
+/// Merges two parts of like length. It works from both ends at once, because choosing the
+/// next step has to wait for the choice before it, and two such chains run side by side.
+fn interleave(list: &mut [Step], middle: usize, aside: &mut Vec<Step>) {
     aside.clear();
     aside.extend_from_slice(list);
     let (left, right) = aside.split_at(middle);
