@@ -67,8 +67,8 @@ pub struct Agent {
 
 /// What to bid by, when the household bids.
 ///
-/// No setpoints are sent to a battery: it serves its house, as inverters do by themselves, and the
-/// orders expect just that.
+/// No setpoints are sent to a battery: it serves its house, as inverters do by themselves, and what it
+/// does is learned as part of the load. A plan for it would order what does not come.
 fn bidding(config: &Config) -> Result<Option<Wishes>, ConfigError> {
     let wishes = config.bidding.wishes()?;
     let style = if wishes.style == Style::Battery { Style::Ladder } else { wishes.style };

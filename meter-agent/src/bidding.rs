@@ -173,7 +173,7 @@ impl BiddingConfig {
 
 /// What is decided but not done by this version.
 const NO_SETPOINTS: &str =
-    "battery: the agent does not steer it; orders expect it to serve the house by itself";
+    "battery: the agent does not steer it; what it does by itself is learned as part of the load";
 const NO_CHARGER: &str =
     "car: the agent does not see the charger; the car's energy is ordered as part of the load";
 

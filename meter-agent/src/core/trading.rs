@@ -4,7 +4,7 @@ use market::{Limit, Steps, Terms};
 use protocol::{Offer, Order, Peg, Side, Step, Up};
 use units::{Energy, Price, Slot};
 
-use super::policy::{Decision, Store, View};
+use super::policy::{Decision, View};
 use super::{Core, Effect, Level};
 
 /// An order before it has a sequence number.
@@ -93,7 +93,8 @@ impl Core {
             self.status.considered_slot.max(self.book.newest_settled_offer());
     }
 
-    /// What to order for every open offer.
+    /// What to order for every open offer. A battery that serves its house by itself is part of the
+    /// load that was learned, so that it is not planned with.
     fn wishes(&mut self, now_ms: i64) -> Vec<(i64, Wish)> {
         let Some(policy) = &mut self.policy else { return Vec::new() };
         let fresh_ms = now_ms - Slot::LENGTH_MS;
@@ -101,16 +102,10 @@ impl Core {
         // mW over a quarter of an hour: a quarter of as many mWh.
         let present = flows.and_then(|flows| flows.power_mw);
         let present = present.map(|mw| Energy::from_wh((mw / 4 + 500 * mw.signum()) / 1_000));
-        let battery = policy.wishes().battery;
-        let stored = battery.zip(flows.and_then(|flows| flows.soc_permille));
-        let stored = stored.map(|(battery, permille)| {
-            let wh = battery.capacity.wh() * permille.clamp(0, 1_000) / 1_000;
-            (Slot::at_ms(now_ms), Store::of(Energy::from_wh(wh)))
-        });
         let order = |offer: &Offer| {
             let terms = terms(offer.retail, offer.feed_in)?;
             let slot = Slot::new(offer.slot);
-            let view = View { slot, terms: &[terms], stored, car_lacks: None, present };
+            let view = View { slot, terms: &[terms], stored: None, car_lacks: None, present };
             Some((offer.slot, Wish::of(&policy.decide(&view)?, terms)?))
         };
         self.book.open_offers(now_ms).filter_map(order).collect()

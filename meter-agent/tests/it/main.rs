@@ -1,6 +1,7 @@
 //! Tests against real sockets, a real broker and an operator in miniature.
 
 mod agent;
+mod bidding;
 mod bills;
 mod cli;
 mod configuration;

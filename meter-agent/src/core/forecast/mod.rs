@@ -105,8 +105,8 @@ impl Forecaster {
     }
 
     /// Medians of load and sun of `slots` slots from `from` on, Wh; none before anything was
-    /// learned. At most [`HORIZON`] slots behind the newest known one differ from each other by
-    /// more than the time of day.
+    /// learned, and when `from` is not ahead. Beyond [`HORIZON`] slots only the time of day and the
+    /// kind of day speak.
     #[must_use]
     pub fn medians(&self, from: Slot, slots: usize) -> Option<Vec<(f64, f64)>> {
         let mut medians = Vec::with_capacity(slots);

@@ -227,8 +227,10 @@ impl Policy {
         }
         let mut plan = None;
         let mut store = store;
-        for (slot, worth) in slots.iter().zip(after.into_iter().rev()) {
-            let floor = Store::of(whole(slot.floor_wh)).min(store);
+        for ((slot, worth), number) in
+            slots.iter().zip(after.into_iter().rev()).zip(from.number()..)
+        {
+            let floor = Store::of(self.kept(&battery, Slot::new(number)).unwrap_or_default());
             let terms = market_terms(slot)?;
             let mut standing = Standing { battery, worth, floor, terms, planned: Energy::ZERO };
             standing.planned = standing.charge(store, whole(slot.net_wh), Energy::ZERO);
@@ -263,10 +265,7 @@ impl Policy {
         }
         let mut there = store.wh();
         for (number, slot) in (from.number()..).zip(slots) {
-            let local = self.wishes.zone.local(Slot::new(number));
-            let floors =
-                self.wishes.keep.iter().filter_map(|keep| keep.floor(battery.capacity, local));
-            match floors.max() {
+            match self.kept(battery, Slot::new(number)) {
                 None => there = 0.0,
                 Some(floor) => {
                     let left_over = (-slot.net_wh).max(0.0).min(worth::float(battery.charge.wh()));
@@ -276,6 +275,15 @@ impl Policy {
                 }
             }
         }
+    }
+
+    /// What the owner wants kept during a slot, if anything.
+    fn kept(&self, battery: &Battery, slot: Slot) -> Option<Energy> {
+        if self.wishes.keep.is_empty() {
+            return None;
+        }
+        let local = self.wishes.zone.local(slot);
+        self.wishes.keep.iter().filter_map(|keep| keep.floor(battery.capacity, local)).max()
     }
 
     /// What the car is charged with in the slot, Wh.

@@ -22,6 +22,7 @@ pub struct Standing {
     pub(super) battery: Battery,
     /// Of stored energy at the slot's end.
     pub(super) worth: Worth,
+    /// What the owner wants kept during the slot.
     pub(super) floor: Store,
     pub(super) terms: Terms,
     /// Charged energy (negative: discharged) at the expected load without a trade, AC.
