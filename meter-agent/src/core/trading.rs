@@ -15,8 +15,9 @@ struct Wish {
 
 impl Wish {
     /// The side of a decision that says most: an order trades one way. It is the one with the
-    /// largest product of quantity and room to the supplier's other price.
-    fn of(decision: &Decision, terms: Terms) -> Option<Self> {
+    /// largest product of quantity and room to the supplier's other price. What a forecast of much
+    /// doubt would order beyond the connection's `most` is left out: it cannot be delivered.
+    fn of(decision: &Decision, terms: Terms, most: Energy) -> Option<Self> {
         let curve = |steps: &Option<Steps>, other: Price| {
             steps.as_ref().map(|steps| (room(steps, terms, other), steps.clone()))
         };
@@ -27,7 +28,14 @@ impl Wish {
             (Some(bid), _) => (Side::Buy, bid),
             (None, ask) => (Side::Sell, ask?),
         };
-        Some(Self { side, steps: steps.as_slice().iter().map(step).collect() })
+        let mut left = most;
+        let within = steps.as_slice().iter().map_while(|step| {
+            let quantity = step.quantity.min(left);
+            left -= quantity;
+            quantity.is_positive().then_some(market::Step { quantity, ..*step })
+        });
+        let steps: Vec<Step> = within.map(|within| step(&within)).collect();
+        (!steps.is_empty()).then_some(Self { side, steps })
     }
 }
 
@@ -97,6 +105,8 @@ impl Core {
     /// load that was learned, so that it is not planned with.
     fn wishes(&mut self, now_ms: i64) -> Vec<(i64, Wish)> {
         let Some(policy) = &mut self.policy else { return Vec::new() };
+        // W over a quarter of an hour.
+        let most = Energy::from_wh(self.settings.connection_w / 4);
         let fresh_ms = now_ms - Slot::LENGTH_MS;
         let flows = self.flows.as_ref().filter(|flows| flows.taken_ms >= fresh_ms);
         // mW over a quarter of an hour: a quarter of as many mWh.
@@ -106,7 +116,7 @@ impl Core {
             let terms = terms(offer.retail, offer.feed_in)?;
             let slot = Slot::new(offer.slot);
             let view = View { slot, terms: &[terms], stored: None, car_lacks: None, present };
-            Some((offer.slot, Wish::of(&policy.decide(&view)?, terms)?))
+            Some((offer.slot, Wish::of(&policy.decide(&view)?, terms, most)?))
         };
         self.book.open_offers(now_ms).filter_map(order).collect()
     }
@@ -143,5 +153,33 @@ impl Core {
     fn next_order_seq(&mut self, now_ms: i64) -> u64 {
         self.order_seq = (self.order_seq + 1).max(now_ms.unsigned_abs());
         self.order_seq
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_order_exceeds_what_the_connection_carries() {
+        let price = Price::from_e5_per_kwh;
+        let step =
+            |wh, e5| market::Step { quantity: Energy::from_wh(wh), limit: Limit::At(price(e5)) };
+        let buy = Steps::new(vec![step(300, 28_000), step(200, 24_000), step(100, 20_000)]).ok();
+        let (slot, zero) = (Slot::new(1), Energy::ZERO);
+        let decision = Decision { slot, buy, sell: None, net: zero, car: zero, battery: None };
+        let terms = terms(288_000, 123_100).expect("on the tick");
+        for (most, expected) in [
+            (1_000, &[300, 200, 100][..]),
+            (500, &[300, 200]),
+            (450, &[300, 150]),
+            (10, &[10]),
+            (0, &[]),
+        ] {
+            let wish = Wish::of(&decision, terms, Energy::from_wh(most));
+            let steps = wish.map_or_else(Vec::new, |wish| wish.steps);
+            let found: Vec<i64> = steps.iter().map(|step| step.quantity_wh).collect();
+            assert_eq!(found, expected, "{most}");
+        }
     }
 }
