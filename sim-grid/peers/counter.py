@@ -73,7 +73,7 @@ def measure(prepare, clear, lots, budget_s):
     return best, outcome
 
 
-def answer(methods, request):
+def answer(methods, request, read):
     prepare, clear = methods[request["method"]]
     best, first = measure(prepare, clear, read(request["book"]), request["budget_s"])
     _, again = measure(prepare, clear, read(request["book"]), 0)
@@ -81,15 +81,15 @@ def answer(methods, request):
     return {"seconds": best, "first": first.json(), "again": again.json(), "shuffled": shuffled.json()}
 
 
-def serve(methods):
-    """Answers requests until standard input ends."""
+def serve(methods, read=read):
+    """Answers requests until standard input ends; `read` makes of a file what is prepared."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     # What a peer or its solver prints must not be taken for an answer.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
         try:
-            result = answer(methods, json.loads(line))
+            result = answer(methods, json.loads(line), read)
         except Exception as error:  # noqa: BLE001 - whatever the peer throws is its answer
             text = " ".join(str(error).split())
             result = {"error": f"{type(error).__name__}: {text}"[:300]}

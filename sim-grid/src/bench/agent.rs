@@ -241,14 +241,19 @@ impl Drop for AgentProcess {
 
 /// Memory and threads of a process.
 #[derive(Debug, PartialEq, Eq)]
-struct Usage {
-    resident_kib: u64,
-    peak_resident_kib: u64,
+pub(super) struct Usage {
+    pub(super) resident_kib: u64,
+    pub(super) peak_resident_kib: u64,
     own_kib: u64,
     threads: u64,
 }
 
 impl Usage {
+    /// Of this process.
+    pub(super) fn here() -> Option<Self> {
+        Self::parse(&std::fs::read_to_string("/proc/self/status").ok()?)
+    }
+
     /// Reads `/proc/PID/status` (proc(5)).
     fn parse(status: &str) -> Option<Self> {
         let field = |name: &str| {

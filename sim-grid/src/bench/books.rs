@@ -6,7 +6,7 @@
 
 use std::cmp::Reverse;
 
-use market::{Branch, Lot, Node, Side, Tier};
+use market::{Branch, Lot, Node, Rank, Side, Tier};
 use serde::Serialize;
 use units::{Energy, Price};
 
@@ -97,18 +97,13 @@ pub fn spread(kind: Kind, orders: usize, nodes: u32, seed: u64) -> Vec<Lot> {
         .collect()
 }
 
-/// A rank per lot, for the last watt-hour of a tie.
+/// The rank of a lot, for the last watt-hour of a tie.
 #[must_use]
-pub fn ranks(orders: usize, seed: u64) -> Vec<[u8; 32]> {
-    let mut chance = Chance::new(seed, "bench: ranks");
-    let mut rank = || {
-        let mut bytes = [0; 32];
-        bytes
-            .chunks_exact_mut(8)
-            .for_each(|part| part.copy_from_slice(&chance.bits().to_be_bytes()));
-        bytes
-    };
-    (0..orders).map(|_| rank()).collect()
+pub fn rank(seed: u64, lot: usize) -> Rank {
+    let mut chance = Chance::new(seed.wrapping_add(lot as u64), "bench: ranks");
+    let mut rank = [0; 32];
+    rank.chunks_exact_mut(8).for_each(|part| part.copy_from_slice(&chance.bits().to_be_bytes()));
+    rank
 }
 
 /// The branches of a random radial street with `nodes` nodes, a fee on each and no caps: every

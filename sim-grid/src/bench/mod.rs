@@ -8,6 +8,7 @@ pub mod books;
 pub mod clearing;
 pub mod peers;
 pub mod readings;
+pub mod speed;
 pub mod street;
 mod table;
 
@@ -22,6 +23,12 @@ pub use table::table;
 pub struct Report {
     /// On what.
     pub machine: Machine,
+    /// Figures beside their goals.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speed: Option<Vec<speed::Figure>>,
+    /// What a large book takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<speed::MemoryCost>,
     /// The auction.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clearing: Option<Vec<clearing::ClearingCost>>,
@@ -36,6 +43,23 @@ pub struct Report {
     pub agent: Option<agent::AgentCost>,
     /// How long all of it took, seconds.
     pub seconds: f64,
+}
+
+impl Report {
+    /// Nothing measured yet.
+    #[must_use]
+    pub const fn of(machine: Machine) -> Self {
+        Self {
+            machine,
+            speed: None,
+            memory: None,
+            clearing: None,
+            readings: None,
+            street: None,
+            agent: None,
+            seconds: 0.0,
+        }
+    }
 }
 
 /// The machine and the build.
@@ -128,12 +152,12 @@ impl Spread {
 
 /// Processor time of the fastest of 3 to 51 runs within about `budget`. Unlike elapsed time it does
 /// not count what the machine does for others.
-fn cpu_best(budget: Duration, mut once: impl FnMut()) -> Duration {
+fn cpu_best<T>(budget: Duration, mut once: impl FnMut() -> T) -> Duration {
     let whole = clock::stopwatch();
     let mut best = Duration::MAX;
     for run in 1..=MOST_RUNS {
         let started = clock::processor_time();
-        once();
+        std::hint::black_box(once());
         best = best.min(clock::processor_time().saturating_sub(started));
         let spent = whole.elapsed();
         if spent > 2 * budget || (spent > budget && run >= FEWEST_RUNS) {

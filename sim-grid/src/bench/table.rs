@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::agent::AgentCost;
 use super::clearing::ClearingCost;
 use super::readings::ReadingCost;
+use super::speed::{Figure, Goal, Unit};
 use super::street::StreetCost;
 use super::{Report, Spread};
 
@@ -13,6 +14,11 @@ use super::{Report, Spread};
 pub fn table(report: &Report) -> String {
     let mut text = String::new();
     line(&mut text, format_args!("{}", report.machine.describe()));
+    let memory = report.memory.as_ref().map(super::speed::MemoryCost::figure);
+    let figures: Vec<Figure> = report.speed.iter().flatten().cloned().chain(memory).collect();
+    if !figures.is_empty() {
+        speed(&mut text, &figures);
+    }
     if let Some(costs) = &report.clearing {
         clearing(&mut text, costs);
     }
@@ -31,6 +37,42 @@ pub fn table(report: &Report) -> String {
 
 fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     writeln!(text, "{arguments}").expect("a string takes everything");
+}
+
+fn speed(text: &mut String, figures: &[Figure]) {
+    line(text, format_args!("\nSpeed beside its goals (processor time, best of several runs)"));
+    for figure in figures {
+        let times = match (figure.ours_us, figure.yardstick) {
+            (Some(ours), Some((name, theirs))) => {
+                format!("{} : {name} {}", duration(ours), duration(theirs))
+            }
+            _ => String::new(),
+        };
+        let goal = match figure.goal {
+            Some(Goal::AtMost(most)) => format!("<= {}", amount(most, figure.unit)),
+            Some(Goal::AtLeast(least)) => format!(">= {}", amount(least, figure.unit)),
+            None => String::new(),
+        };
+        let met = match figure.met {
+            Some(true) => "met",
+            Some(false) => "MISSED",
+            None => "",
+        };
+        let measured = amount(figure.measured, figure.unit);
+        let row = format!("  {:<42}{times:>26}{measured:>13}{goal:>12} {met}", figure.what);
+        line(text, format_args!("{}", row.trim_end()));
+    }
+}
+
+fn amount(value: f64, unit: Unit) -> String {
+    match unit {
+        Unit::Times if value < 9.995 => format!("{value:.2}x"),
+        Unit::Times => format!("{value:.0}x"),
+        Unit::Share => format!("{:.1} %", value * 100.0),
+        Unit::Seconds => duration(value * 1e6),
+        Unit::SlotsPerSecond => format!("{} /s", rounded(value)),
+        Unit::Megabytes => format!("{value:.0} MB"),
+    }
 }
 
 fn clearing(text: &mut String, costs: &[ClearingCost]) {
@@ -188,8 +230,26 @@ pub(super) fn grouped(number: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::speed::MemoryCost;
     use super::super::{Machine, agent, readings};
     use super::*;
+
+    fn figures() -> Vec<Figure> {
+        vec![
+            Figure {
+                ours_us: Some(2_500.0),
+                yardstick: Some(("sort", 1_000.0)),
+                ..Figure::new(
+                    "feeder, 10,000 lots, proven",
+                    2.5,
+                    Unit::Times,
+                    Some(Goal::AtMost(4.0)),
+                )
+            },
+            Figure::new("back-test", 4_000.0, Unit::SlotsPerSecond, Some(Goal::AtLeast(5e3))),
+            Figure::new("its proof", 0.0123, Unit::Share, None),
+        ]
+    }
 
     fn report() -> Report {
         let spread = |best_us: f64| Spread { runs: 3, best_us, median_us: best_us * 1.5 };
@@ -200,6 +260,8 @@ mod tests {
                 build: "release",
                 load: Some(0.25),
             },
+            speed: Some(figures()),
+            memory: Some(MemoryCost { lots: 1_000_000, book_kib: 24_000, clearing_kib: 66_000 }),
             clearing: Some(vec![ClearingCost {
                 orders: 100_000,
                 bid_levels: 15_725,
@@ -265,6 +327,10 @@ mod tests {
         }
         for figure in [
             "2 cores of Example CPU, release build, load 0.2",
+            "2.50 ms : sort 1.00 ms        2.50x    <= 4.00x met",
+            "4,000 /s >= 5,000 /s MISSED",
+            "1.2 %\n",
+            "92 MB   <= 200 MB met",
             "100,000 15,725 + 15,703",
             "60.0 ms (40.0 ms)       30.0 ms (20.0 ms)          2.0x          4.0x",
             "the merit order answered: the solver was late",

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use sim_grid::bench::{Machine, Report, agent, clearing, readings, street, table};
+use sim_grid::bench::{Machine, Report, agent, clearing, readings, speed, street, table};
 
 /// Sizes of the books that are cleared.
 const BOOKS: [usize; 4] = [100, 1_000, 10_000, 100_000];
@@ -36,6 +36,10 @@ pub struct BenchArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
+    /// Figures that have a goal.
+    Speed,
+    /// Memory of clearing a large book.
+    Memory,
     /// The auction, by linear program and by merit order.
     Clearing,
     /// Readings verified, stored and settled.
@@ -53,9 +57,17 @@ pub async fn run(args: BenchArgs) -> anyhow::Result<()> {
     if machine.build == "debug" {
         tracing::warn!("this is a debug build, whose figures mean little; use `make bench`");
     }
-    let mut report =
-        Report { machine, clearing: None, readings: None, street: None, agent: None, seconds: 0.0 };
+    let mut report = Report::of(machine);
     let wants = |part: Part| args.only.is_empty() || args.only.contains(&part);
+    if wants(Part::Memory) {
+        report.memory = Some(match args.only[..] {
+            [Part::Memory] => speed::memory(args.seed)?,
+            _ => speed::memory_in_a_process_of_its_own(args.seed)?,
+        });
+    }
+    if wants(Part::Speed) {
+        report.speed = Some(speed::measure(&args.scenario, args.seed)?);
+    }
     if wants(Part::Clearing) {
         let costs = BOOKS.into_iter().map(|orders| clearing::measure(orders, args.seed));
         report.clearing = Some(costs.collect::<anyhow::Result<_>>()?);

@@ -16,6 +16,9 @@ pub struct BenchPeersArgs {
     /// Folder with the peers' drivers.
     #[arg(long, default_value = "sim-grid/peers")]
     drivers: PathBuf,
+    /// Folder of the scenario whose surplus is shared.
+    #[arg(long, default_value = super::SHIPPED)]
+    scenario: PathBuf,
     /// Seconds that a peer may take for one book in all its runs.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     limit: u64,
@@ -32,6 +35,7 @@ pub fn run(args: &BenchPeersArgs) -> anyhow::Result<()> {
     let comparison = compare(&Setup {
         environments: std::path::absolute(&args.environments)?,
         drivers: args.drivers.clone(),
+        scenario: args.scenario.clone(),
         limit: Duration::from_secs(args.limit),
         seed: args.seed,
     })?;

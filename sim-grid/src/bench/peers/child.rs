@@ -11,6 +11,8 @@ use serde::de::DeserializeOwned;
 
 /// Longest answer that is read: fills and money of the largest book, three times.
 const MOST_ANSWER_BYTES: u64 = 64 << 20;
+/// How a reason begins when time ran out.
+pub const NO_ANSWER: &str = "no answer";
 /// How much of a dead peer's last words is passed on.
 const LAST_WORDS: usize = 200;
 
@@ -105,7 +107,7 @@ impl Peer {
                 serde_json::from_str(&answer).map_err(|error| format!("answers nonsense: {error}"))
             }
             Err(RecvTimeoutError::Timeout) => {
-                Err(format!("no answer within {} s", limit.as_secs()))
+                Err(format!("{NO_ANSWER} within {} s", limit.as_secs()))
             }
             Err(RecvTimeoutError::Disconnected) => Err(self.last_words()),
         }

@@ -73,6 +73,14 @@ impl Outcome {
         })
     }
 
+    /// Energy per lot, micro-watt-hours.
+    ///
+    /// # Errors
+    /// When it is not about so many lots, or not of numbers.
+    pub fn micro_wh(&self, lots: usize) -> Result<Vec<i64>, String> {
+        Ok(self.exact(lots)?.energy)
+    }
+
     /// Whether two outcomes give everybody the same energy at the same money.
     #[must_use]
     pub fn same(&self, other: &Self) -> bool {

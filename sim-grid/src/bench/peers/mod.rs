@@ -5,8 +5,10 @@
 //! in integers, by the optimum that sorting and matching finds.
 
 mod child;
+mod feeder;
 mod judge;
 mod own;
+mod sharing;
 mod table;
 
 use std::collections::BTreeSet;
@@ -15,6 +17,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use market::{Lot, Side};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Machine;
@@ -73,8 +76,20 @@ pub struct Setup {
     pub drivers: PathBuf,
     /// Longest wait for one book in all its runs.
     pub limit: Duration,
+    /// Folder of a scenario, whose surplus is shared.
+    pub scenario: PathBuf,
     /// Draws the books.
     pub seed: u64,
+}
+
+impl Setup {
+    /// Where a peer with this driver and this environment lives.
+    fn home(&self, environment: &str, driver: &str) -> Home {
+        Home {
+            environment: self.environments.join(environment),
+            driver: self.drivers.join(format!("peer_{driver}.py")),
+        }
+    }
 }
 
 /// Everything that was compared.
@@ -84,6 +99,10 @@ pub struct Comparison {
     pub machine: Machine,
     /// By book, ours first.
     pub books: Vec<BookResult>,
+    /// The same on a feeder, ours first; everybody else's is a linear program.
+    pub feeder: Vec<feeder::FeederResult>,
+    /// Keys that share a week of a street's surplus.
+    pub sharing: sharing::SharingResult,
     /// How long all of it took, seconds.
     pub seconds: f64,
 }
@@ -108,15 +127,15 @@ pub struct Row {
     pub method: &'static str,
     /// What came of it, or why nothing did.
     #[serde(flatten)]
-    pub finding: Finding,
+    pub finding: Finding<Judged>,
 }
 
-/// A judged matching, or none.
+/// A judged result, or none.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub enum Finding {
+pub enum Finding<T> {
     /// There is one.
-    Judged(Judged),
+    Judged(T),
     /// There is none.
     Nothing {
         /// Why, in the peer's or our words.
@@ -148,10 +167,13 @@ struct Request<'a> {
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Answer {
-    Matching { seconds: f64, first: Outcome, again: Outcome, shuffled: Outcome },
+enum Answer<O> {
+    Result { seconds: f64, first: O, again: O, shuffled: O },
     Error { error: String },
 }
+
+/// Seconds, and the outcome of the first run, of another and of a shuffled one.
+type Answered<O> = Result<(f64, [O; 3]), String>;
 
 /// A book as everybody gets it.
 struct Drawn {
@@ -169,6 +191,7 @@ struct Drawn {
 /// The system's, or when one of our own engines fails; what happens to a peer is a row.
 pub fn compare(setup: &Setup) -> anyhow::Result<Comparison> {
     let started = clock::stopwatch();
+    let machine = Machine::here();
     let scratch = tempfile::tempdir().context("no temporary folder")?;
     let drawn = BOOKS
         .iter()
@@ -180,7 +203,7 @@ pub fn compare(setup: &Setup) -> anyhow::Result<Comparison> {
         books.push(BookResult { kind: drawn.kind, orders: drawn.lots.len(), rows });
     }
     for other in &OTHERS {
-        let mut asked = Asked::new(other, setup, scratch.path());
+        let mut asked = Asked::new(setup.home(other.name, other.name), setup, scratch.path());
         for method in other.methods {
             for (drawn, book) in drawn.iter().zip(&mut books) {
                 let orders = drawn.lots.len();
@@ -193,7 +216,10 @@ pub fn compare(setup: &Setup) -> anyhow::Result<Comparison> {
             }
         }
     }
-    Ok(Comparison { machine: Machine::here(), books, seconds: started.elapsed().as_secs_f64() })
+    let feeder = feeder::compare(setup, scratch.path())?;
+    let sharing = sharing::compare(setup, scratch.path())?;
+    let seconds = started.elapsed().as_secs_f64();
+    Ok(Comparison { machine, books, feeder, sharing, seconds })
 }
 
 fn ours(drawn: &Drawn, seed: u64) -> anyhow::Result<Vec<Row>> {
@@ -243,38 +269,44 @@ struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    fn new(other: &Other, setup: &'a Setup, scratch: &'a Path) -> Self {
-        let home = Home {
-            environment: setup.environments.join(other.name),
-            driver: setup.drivers.join(format!("peer_{}.py", other.name)),
-        };
+    fn new(home: Home, setup: &'a Setup, scratch: &'a Path) -> Self {
         Self { setup, scratch, home, peer: None, slow: BTreeSet::new() }
     }
 
     fn clear(&mut self, method: &'static str, drawn: &Drawn) -> Result<Judged, String> {
-        if let Some(reason) = self.home.missing() {
-            return Err(reason);
-        }
         if self.slow.contains(&(method, drawn.kind)) {
             return Err("not tried: a smaller book took too long".to_owned());
+        }
+        let answer = self.ask(method, (&drawn.plain, &drawn.mixed)).inspect_err(|reason| {
+            if reason.starts_with(child::NO_ANSWER) {
+                self.slow.insert((method, drawn.kind));
+            }
+        });
+        let (seconds, [first, again, shuffled]) = answer?;
+        Judged::new(&drawn.lots, seconds, [&first, &again, &shuffled])
+    }
+
+    /// Asks for one file and its shuffled twin.
+    fn ask<O: DeserializeOwned>(
+        &mut self,
+        method: &str,
+        (book, shuffled): (&Path, &Path),
+    ) -> Answered<O> {
+        if let Some(reason) = self.home.missing() {
+            return Err(reason);
         }
         let mut peer = match self.peer.take() {
             Some(peer) => peer,
             None => Peer::start(&self.home, self.scratch).map_err(|error| error.to_string())?,
         };
-        let (book, shuffled) = (&drawn.plain, &drawn.mixed);
         let request = Request { method, book, shuffled, budget_s: BUDGET_S };
         // A peer that failed to answer is ended here, and a new one is started for the next book.
-        let answer = peer.ask(&request, self.setup.limit).inspect_err(|reason| {
-            if reason.starts_with("no answer") {
-                self.slow.insert((method, drawn.kind));
-            }
-        })?;
+        let answer = peer.ask(&request, self.setup.limit)?;
         self.peer = Some(peer);
         match answer {
             Answer::Error { error } => Err(error),
-            Answer::Matching { seconds, first, again, shuffled } => {
-                Judged::new(&drawn.lots, seconds, [&first, &again, &shuffled])
+            Answer::Result { seconds, first, again, shuffled } => {
+                Ok((seconds, [first, again, shuffled]))
             }
         }
     }
@@ -293,16 +325,16 @@ impl Drawn {
     }
 }
 
-/// Writes lots in an order: number, side, Wh, 10⁻⁵ currency per kWh.
+/// Writes lots in an order: number, node, side, Wh, 10⁻⁵ currency per kWh.
 fn write(path: &Path, lots: &[Lot], order: impl Iterator<Item = usize>) -> anyhow::Result<()> {
     let mut file = csv::Writer::from_path(path)?;
-    file.write_record(["lot", "side", "wh", "e5_per_kwh"])?;
+    file.write_record(["lot", "node", "side", "wh", "e5_per_kwh"])?;
     for number in order {
         let lot = &lots[number];
         let side = if lot.side == Side::Buy { "buy" } else { "sell" };
         let e5 = lot.limit.nano_per_wh() / units::Price::TICK.nano_per_wh();
-        let (wh, e5) = (lot.quantity.wh().to_string(), e5.to_string());
-        file.write_record([number.to_string().as_str(), side, &wh, &e5])?;
+        let (wh, node) = (lot.quantity.wh().to_string(), lot.node.0.to_string());
+        file.write_record([&number.to_string(), &node, side, &wh, &e5.to_string()])?;
     }
     Ok(file.flush()?)
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use super::feeder::FeederResult;
+use super::sharing::SharingResult;
 use super::{BookResult, Comparison, Finding, Judged};
 use crate::bench::table::{duration, grouped};
 
@@ -14,6 +16,10 @@ pub fn table(comparison: &Comparison) -> String {
     for book in &comparison.books {
         one(&mut text, book);
     }
+    for result in &comparison.feeder {
+        feeder(&mut text, result);
+    }
+    sharing(&mut text, &comparison.sharing);
     line(
         &mut text,
         format_args!(
@@ -43,10 +49,7 @@ fn one(text: &mut String, book: &BookResult) {
     for row in &book.rows {
         match &row.finding {
             Finding::Judged(judged) => judged_line(text, row.engine, row.method, judged),
-            Finding::Nothing { error } => {
-                let reason: String = error.chars().take(76).collect();
-                line(text, format_args!("  {:<24}{:<15}  {reason}", row.engine, row.method));
-            }
+            Finding::Nothing { error } => nothing(text, row.engine, row.method, error),
         }
     }
 }
@@ -59,7 +62,6 @@ fn judged_line(text: &mut String, engine: &str, method: &str, judged: &Judged) {
     } else {
         format!("{:.0} Wh", verdict.volume_error)
     };
-    let yes = |yes: bool| if yes { "yes" } else { "NO" };
     line(
         text,
         format_args!(
@@ -77,6 +79,86 @@ fn judged_line(text: &mut String, engine: &str, method: &str, judged: &Judged) {
         let wh = verdict.imbalance_wh;
         line(text, format_args!("  {:<39}  buyers get {wh:.0} Wh more than sellers give", ""));
     }
+}
+
+fn feeder(text: &mut String, result: &FeederResult) {
+    let (orders, nodes) = (grouped(result.orders), result.nodes);
+    line(
+        text,
+        format_args!("\n{orders} orders, random, on a feeder of {nodes} nodes with caps and fees"),
+    );
+    line(
+        text,
+        format_args!(
+            "  {:<24}{:<15}{:>10}{:>13}{:>11}{:>14}{:>7}{:>10}",
+            "engine", "method", "time", "welfare", "past cap", "beyond", "again", "shuffled"
+        ),
+    );
+    for row in &result.rows {
+        match &row.finding {
+            Finding::Judged(judged) => line(
+                text,
+                format_args!(
+                    "  {:<24}{:<15}{:>10}{:>13}{:>11}{:>14}{:>7}{:>10}",
+                    row.engine,
+                    row.method,
+                    duration(judged.seconds * 1e6),
+                    format!("{:.6} %", judged.welfare * 100.0),
+                    judged.beyond_cap,
+                    grouped(judged.beyond_limit),
+                    yes(judged.repeats),
+                    yes(judged.shuffles),
+                ),
+            ),
+            Finding::Nothing { error } => nothing(text, row.engine, row.method, error),
+        }
+    }
+}
+
+fn sharing(text: &mut String, result: &SharingResult) {
+    line(
+        text,
+        format_args!(
+            "\nSharing {} slots of {} members from their meters alone",
+            grouped(result.slots),
+            result.members
+        ),
+    );
+    line(
+        text,
+        format_args!(
+            "  {:<24}{:<15}{:>10}{:>13}{:>22}{:>10}{:>10}",
+            "engine", "key", "time", "shared", "most apart per slot", "again", "shuffled"
+        ),
+    );
+    for row in &result.rows {
+        match &row.finding {
+            Finding::Judged(shared) => line(
+                text,
+                format_args!(
+                    "  {:<24}{:<15}{:>10}{:>13}{:>22}{:>10}{:>10}",
+                    row.engine,
+                    row.key,
+                    duration(shared.seconds * 1e6),
+                    format!("{:.1} kWh", shared.total_kwh),
+                    format!("{:.2} Wh", shared.most_apart_wh),
+                    yes(shared.repeats),
+                    yes(shared.shuffles),
+                ),
+            ),
+            Finding::Nothing { error } => nothing(text, row.engine, row.key, error),
+        }
+    }
+}
+
+/// Why there is nothing to judge.
+fn nothing(text: &mut String, engine: &str, method: &str, error: &str) {
+    let reason: String = error.chars().take(76).collect();
+    line(text, format_args!("  {engine:<24}{method:<15}  {reason}"));
+}
+
+const fn yes(yes: bool) -> &'static str {
+    if yes { "yes" } else { "NO" }
 }
 
 fn percent(share: f64) -> String {

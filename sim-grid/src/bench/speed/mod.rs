@@ -1,0 +1,138 @@
+//! Speed against goals: every figure stands beside what it should reach, and says so when it does
+//! not.
+//!
+//! Times are processor time, the best of several runs, and a ratio's two sides are measured in the
+//! same run of the program, because machines differ and others may be busy on them.
+
+mod backtest;
+mod feeder;
+mod memory;
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+
+pub(super) use feeder::problem as feeder_problem;
+pub use memory::{MemoryCost, memory, memory_in_a_process_of_its_own};
+
+/// Lots in the books that are cleared.
+pub const SIZES: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
+
+/// One measured figure.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Figure {
+    /// What was done.
+    pub what: String,
+    /// How long ours took, microseconds, where the figure is about time.
+    pub ours_us: Option<f64>,
+    /// What it is compared with, and how long that took, microseconds.
+    pub yardstick: Option<(&'static str, f64)>,
+    /// The figure.
+    pub measured: f64,
+    /// Of what.
+    pub unit: Unit,
+    /// What it should reach.
+    pub goal: Option<Goal>,
+    /// Whether it does.
+    pub met: Option<bool>,
+}
+
+/// What a figure counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Our time by the yardstick's.
+    Times,
+    /// A part of a whole, 1 = all of it.
+    Share,
+    /// Seconds.
+    Seconds,
+    /// Slots in a second.
+    SlotsPerSecond,
+    /// 10⁶ bytes.
+    Megabytes,
+}
+
+/// What a figure should reach.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Goal {
+    /// Not more than this.
+    AtMost(f64),
+    /// Not less than this.
+    AtLeast(f64),
+}
+
+impl Figure {
+    /// A figure beside its goal.
+    #[must_use]
+    pub fn new(what: impl Into<String>, measured: f64, unit: Unit, goal: Option<Goal>) -> Self {
+        let met = goal.map(|goal| match goal {
+            Goal::AtMost(most) => measured <= most,
+            Goal::AtLeast(least) => measured >= least,
+        });
+        let what = what.into();
+        Self { what, ours_us: None, yardstick: None, measured, unit, goal, met }
+    }
+
+    /// How many times as long ours takes.
+    fn times(
+        what: impl Into<String>,
+        ours: Duration,
+        yardstick: (&'static str, Duration),
+        most: Option<f64>,
+    ) -> Self {
+        let ratio = ours.as_secs_f64() / yardstick.1.as_secs_f64().max(1e-9);
+        Self::new(what, ratio, Unit::Times, most.map(Goal::AtMost)).with(ours, yardstick)
+    }
+
+    /// Which part of the yardstick's time ours takes.
+    fn share(
+        what: impl Into<String>,
+        ours: Duration,
+        yardstick: (&'static str, Duration),
+        most: Option<f64>,
+    ) -> Self {
+        let ratio = ours.as_secs_f64() / yardstick.1.as_secs_f64().max(1e-9);
+        Self::new(what, ratio, Unit::Share, most.map(Goal::AtMost)).with(ours, yardstick)
+    }
+
+    fn with(mut self, ours: Duration, (name, theirs): (&'static str, Duration)) -> Self {
+        self.ours_us = Some(ours.as_secs_f64() * 1e6);
+        self.yardstick = Some((name, theirs.as_secs_f64() * 1e6));
+        self
+    }
+}
+
+/// 1000000 as 1,000,000.
+fn count(number: usize) -> String {
+    super::table::grouped(number)
+}
+
+/// Measures everything that needs no process of its own.
+///
+/// # Errors
+/// When an engine's answer is wrong or cannot be proven.
+pub fn measure(scenario: &Path, seed: u64) -> anyhow::Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    for orders in SIZES {
+        figures.extend(feeder::measure(orders, seed)?);
+    }
+    figures.extend(backtest::measure(scenario, seed)?);
+    Ok(figures)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_says_whether_its_goal_is_met() {
+        let (ours, theirs) = (Duration::from_millis(30), ("sort", Duration::from_millis(10)));
+        let met = |most| Figure::times("x", ours, theirs, most).met;
+        assert_eq!((met(Some(3.01)), met(Some(2.9)), met(None)), (Some(true), Some(false), None));
+        let share = Figure::share("x", Duration::from_millis(1), theirs, Some(0.01));
+        assert_eq!((share.measured, share.met), (0.1, Some(false)));
+    }
+}
