@@ -59,15 +59,15 @@ fn speed(text: &mut String, figures: &[Figure]) {
             None => "",
         };
         let measured = amount(figure.measured, figure.unit);
-        let row = format!("  {:<42}{times:>26}{measured:>13}{goal:>12} {met}", figure.what);
+        let row = format!("  {:<41}{times:>25}{measured:>13}{goal:>12} {met}", figure.what);
         line(text, format_args!("{}", row.trim_end()));
     }
 }
 
 fn amount(value: f64, unit: Unit) -> String {
     match unit {
-        Unit::Times if value < 9.995 => format!("{value:.2}x"),
-        Unit::Times => format!("{value:.0}x"),
+        Unit::Times | Unit::TimesFaster if value < 9.995 => format!("{value:.2}x"),
+        Unit::Times | Unit::TimesFaster => format!("{value:.0}x"),
         Unit::Share => format!("{:.1} %", value * 100.0),
         Unit::Seconds => duration(value * 1e6),
         Unit::SlotsPerSecond => format!("{} /s", rounded(value)),

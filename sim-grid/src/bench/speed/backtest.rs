@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 
 use super::{Figure, Goal, Unit, count};
 use crate::backtest::{Backtest, Options, OrderSource, Rule};
-use crate::scenario::Scenario;
+use crate::scenario::{Profiles, Scenario, Series};
 use units::PointId;
 
 /// Slots in a second that a back-test with the auction and the feeder should reach.
@@ -34,7 +34,7 @@ pub(super) fn measure(folder: &Path, seed: u64) -> anyhow::Result<Vec<Figure>> {
     let per_s = super::super::per_second(own.slots, own.spent);
     let mut rate = Figure::new(what, per_s, Unit::SlotsPerSecond, Some(Goal::AtLeast(LEAST_PER_S)));
     rate.ours_us = Some(own.spent.as_secs_f64() * 1e6);
-    let what = format!("cost per slot and customer at {} customers", count(large.customers.len()));
+    let what = format!("back-test, cost per customer at {}", count(large.customers.len()));
     let growth = Figure::new(what, growth, Unit::Times, Some(Goal::AtMost(MOST_GROWTH)));
     Ok(vec![rate, growth])
 }
@@ -70,12 +70,17 @@ fn run(scenario: &Scenario, seed: u64) -> anyhow::Result<Run> {
     Ok(Run { slots, spent: best })
 }
 
-/// The same street with at least so many customers: copies of its own, on the same buses.
+/// The same street with at least so many customers: copies of its own on the same buses, all of
+/// them so much smaller that the cables carry no more than before.
 fn grown(scenario: &Scenario, customers: usize) -> anyhow::Result<Scenario> {
     let mut grown = scenario.clone();
     let own = scenario.customers.len();
-    for copy in 1..customers.div_ceil(own) {
-        for (customer, profile) in scenario.customers.iter().zip(&scenario.profiles) {
+    let copies = customers.div_ceil(own);
+    let smaller: Vec<Profiles> =
+        scenario.profiles.iter().map(|profile| divided(profile, copies)).collect();
+    grown.profiles.clone_from(&smaller);
+    for copy in 1..copies {
+        for (customer, profile) in scenario.customers.iter().zip(&smaller) {
             let mut customer = customer.clone();
             customer.id = PointId::new(format!("{}-{copy}", customer.id))?;
             grown.customers.push(customer);
@@ -89,6 +94,23 @@ fn grown(scenario: &Scenario, customers: usize) -> anyhow::Result<Scenario> {
         }));
     }
     Ok(grown)
+}
+
+fn divided(profile: &Profiles, by: usize) -> Profiles {
+    let by = i32::try_from(by).expect("a few copies");
+    let series = |series: &Option<Series>| {
+        series.as_ref().map(|series| series.iter().map(|power| power / by).collect())
+    };
+    Profiles {
+        base: series(&profile.base),
+        heat_pump: series(&profile.heat_pump),
+        ev: series(&profile.ev),
+        reactive: series(&profile.reactive),
+        pv: series(&profile.pv),
+        pv_battery: series(&profile.pv_battery),
+        published: series(&profile.published),
+        runs_battery: profile.runs_battery,
+    }
 }
 
 #[cfg(test)]

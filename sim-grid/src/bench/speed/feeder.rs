@@ -3,11 +3,11 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use market::{Grid, Lot, radial};
 use units::Energy;
 
-use super::Figure;
+use super::{Figure, program};
 use crate::bench::books::{Kind, cap_some, rank, sort_and_match, spread, street};
 use crate::bench::cpu_best;
 
@@ -15,6 +15,9 @@ use crate::bench::cpu_best;
 const NODES: u32 = 100;
 /// Lots whose flows decide about caps; those of larger books are scaled.
 const SAMPLE: usize = 10_000;
+/// Lots of the largest linear program that the default solver is asked for; one of 100,000 takes it
+/// a minute.
+const LARGEST_PROGRAM: usize = 10_000;
 /// Time for one thing that is measured.
 const BUDGET: Duration = Duration::from_secs(1);
 
@@ -47,9 +50,29 @@ pub(super) fn measure(orders: usize, seed: u64) -> anyhow::Result<Vec<Figure>> {
         1_000_000 => Some(2.0),
         _ => None,
     };
-    let lots = super::count(orders);
-    Ok(vec![
-        Figure::times(format!("feeder, {lots} lots, proven"), solve + proof, ("sort", sort), goal),
-        Figure::share(format!("feeder, {lots} lots, proof"), proof, ("clearing", solve), None),
-    ])
+    let name = super::count(orders);
+    let mut figures = vec![Figure::times(
+        format!("feeder, {name} lots, proven"),
+        solve + proof,
+        ("sort", sort),
+        goal,
+    )];
+    if orders <= LARGEST_PROGRAM {
+        tracing::info!("the same as a linear program");
+        let optimum = program::solve(&lots, &grid)?;
+        #[expect(clippy::cast_precision_loss, reason = "compared to six digits")]
+        let apart = (optimum / cleared.welfare as f64 - 1.0).abs();
+        ensure!(apart < 1e-6, "the linear program finds {optimum}, the curves {}", cleared.welfare);
+        let solver = ("microlp", cpu_best(BUDGET, || program::solve(black_box(&lots), &grid)));
+        let what = |what: &str| format!("feeder, {name} lots, {what}");
+        figures.push(Figure::faster(what("linear program"), solve, solver, Some(20.0)));
+        figures.push(Figure::share(what("proof by program"), proof, solver, Some(0.01)));
+    }
+    figures.push(Figure::share(
+        format!("feeder, {name} lots, proof"),
+        proof,
+        ("clearing", solve),
+        None,
+    ));
+    Ok(figures)
 }

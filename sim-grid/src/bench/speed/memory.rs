@@ -35,7 +35,7 @@ impl MemoryCost {
     pub fn figure(&self) -> Figure {
         #[expect(clippy::cast_precision_loss, reason = "a figure to read")]
         let megabytes = ((self.book_kib + self.clearing_kib) * 1_024) as f64 / 1e6;
-        let what = format!("memory to clear {} lots, book included", super::count(self.lots));
+        let what = format!("memory to clear {} lots", super::count(self.lots));
         Figure::new(what, megabytes, Unit::Megabytes, Some(Goal::AtMost(MOST_MB)))
     }
 }

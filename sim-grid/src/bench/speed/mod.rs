@@ -5,8 +5,10 @@
 //! same run of the program, because machines differ and others may be busy on them.
 
 mod backtest;
+mod day;
 mod feeder;
 mod memory;
+mod program;
 
 use std::path::Path;
 use std::time::Duration;
@@ -44,6 +46,8 @@ pub struct Figure {
 pub enum Unit {
     /// Our time by the yardstick's.
     Times,
+    /// The yardstick's time by ours.
+    TimesFaster,
     /// A part of a whole, 1 = all of it.
     Share,
     /// Seconds.
@@ -87,6 +91,17 @@ impl Figure {
         Self::new(what, ratio, Unit::Times, most.map(Goal::AtMost)).with(ours, yardstick)
     }
 
+    /// How much faster ours is.
+    fn faster(
+        what: impl Into<String>,
+        ours: Duration,
+        yardstick: (&'static str, Duration),
+        least: Option<f64>,
+    ) -> Self {
+        let ratio = yardstick.1.as_secs_f64() / ours.as_secs_f64().max(1e-9);
+        Self::new(what, ratio, Unit::TimesFaster, least.map(Goal::AtLeast)).with(ours, yardstick)
+    }
+
     /// Which part of the yardstick's time ours takes.
     fn share(
         what: impl Into<String>,
@@ -119,6 +134,7 @@ pub fn measure(scenario: &Path, seed: u64) -> anyhow::Result<Vec<Figure>> {
     for orders in SIZES {
         figures.extend(feeder::measure(orders, seed)?);
     }
+    figures.extend(day::measure(seed)?);
     figures.extend(backtest::measure(scenario, seed)?);
     Ok(figures)
 }
@@ -132,6 +148,8 @@ mod tests {
         let (ours, theirs) = (Duration::from_millis(30), ("sort", Duration::from_millis(10)));
         let met = |most| Figure::times("x", ours, theirs, most).met;
         assert_eq!((met(Some(3.01)), met(Some(2.9)), met(None)), (Some(true), Some(false), None));
+        let faster = Figure::faster("x", Duration::from_millis(2), theirs, Some(5.0));
+        assert_eq!((faster.measured, faster.met), (5.0, Some(true)));
         let share = Figure::share("x", Duration::from_millis(1), theirs, Some(0.01));
         assert_eq!((share.measured, share.met), (0.1, Some(false)));
     }
