@@ -61,6 +61,9 @@ fn speed(text: &mut String, figures: &[Figure]) {
         let measured = amount(figure.measured, figure.unit);
         let row = format!("  {:<41}{times:>25}{measured:>13}{goal:>12} {met}", figure.what);
         line(text, format_args!("{}", row.trim_end()));
+        if let Some(flaw) = &figure.flaw {
+            line(text, format_args!("    {}", flaw.chars().take(90).collect::<String>()));
+        }
     }
 }
 

@@ -1,10 +1,9 @@
 //! A whole day planned at once: a hundred households with batteries and cars on a feeder.
 
-use anyhow::{Context, ensure};
 use market::horizon::{
     Battery, Class, Deferrable, End, Horizon, Method, Offer, Period, Plan, Supply, plan,
 };
-use market::solver::MicroLp;
+use market::solver::{MicroLp, Simplex, Solver};
 use market::{Grid, Node, radial};
 use units::{Energy, Price, Slot};
 
@@ -23,31 +22,44 @@ const MOST_S: f64 = 5.0;
 /// Planning it again a slot later, as a part of that.
 const MOST_AGAIN: f64 = 0.1;
 
-/// The day from nothing, and a slot later with other forecasts.
+/// The day from nothing, and a slot later with other forecasts, by each of the default solvers.
 pub(super) fn measure(seed: u64) -> anyhow::Result<Vec<Figure>> {
-    tracing::info!("planning a day of {HOUSEHOLDS} households");
-    let mut solver = MicroLp::default();
-    let today = problem(seed, 0)?;
-    let started = clock::processor_time();
-    let cold = plan(&today, &mut solver, None)?;
-    let spent = clock::processor_time().saturating_sub(started);
-    proven(&cold).context("the day's plan")?;
-    let later = problem(seed, 1)?;
-    let started = clock::processor_time();
-    let again = plan(&later, &mut solver, Some(&cold))?;
-    let rolling = clock::processor_time().saturating_sub(started);
-    proven(&again).context("the plan a slot later")?;
-    let what = format!("day, {HOUSEHOLDS} households on a feeder, microlp");
-    let seconds = spent.as_secs_f64();
-    let day = Figure::new(what, seconds, Unit::Seconds, Some(Goal::AtMost(MOST_S)));
-    let what = "day again, a slot later, forecasts +-5 %";
-    Ok(vec![day, Figure::share(what, rolling, ("cold", spent), Some(MOST_AGAIN))])
+    let (today, later) = (problem(seed, 0)?, problem(seed, 1)?);
+    let mut figures = by(("own simplex", &mut Simplex::default()), &today, &later)?;
+    figures.extend(by(("microlp", &mut MicroLp::default()), &today, &later)?);
+    Ok(figures)
 }
 
-fn proven(plan: &Plan) -> anyhow::Result<()> {
-    ensure!(matches!(plan.method, Method::Lp { .. }), "it is not the solver's: {:?}", plan.method);
-    ensure!(plan.bound.is_some_and(|bound| bound >= plan.welfare), "it is not proven");
-    Ok(())
+fn by(
+    (name, solver): (&str, &mut dyn Solver),
+    today: &Horizon,
+    later: &Horizon,
+) -> anyhow::Result<Vec<Figure>> {
+    tracing::info!("planning a day of {HOUSEHOLDS} households with {name}");
+    let started = clock::processor_time();
+    let plan_today = plan(today, solver, None)?;
+    let spent = clock::processor_time().saturating_sub(started);
+    let what = format!("day, {HOUSEHOLDS} households, {name}");
+    let day = Figure::new(what, spent.as_secs_f64(), Unit::Seconds, Some(Goal::AtMost(MOST_S)));
+    let flaw = flaw(&plan_today);
+    if flaw.is_some() {
+        return Ok(vec![day.flawed(flaw)]);
+    }
+    let started = clock::processor_time();
+    let plan_later = plan(later, solver, Some(&plan_today))?;
+    let rolling = clock::processor_time().saturating_sub(started);
+    let what = format!("  a slot later, +-5 %, {name}");
+    let again = Figure::share(what, rolling, ("cold", spent), Some(MOST_AGAIN));
+    Ok(vec![day, again.flawed(self::flaw(&plan_later))])
+}
+
+/// Why a plan is not the solver's and proven.
+fn flaw(plan: &Plan) -> Option<String> {
+    match &plan.method {
+        Method::LastStorage { because } => Some(because.clone()),
+        Method::Lp { .. } if plan.bound.is_none() => Some("the plan is not proven".to_owned()),
+        Method::Lp { .. } => None,
+    }
 }
 
 /// The day that begins `later` slots after the first; every slot later, forecasts move.

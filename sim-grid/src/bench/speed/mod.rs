@@ -8,6 +8,7 @@ mod backtest;
 mod day;
 mod feeder;
 mod memory;
+mod plate;
 mod program;
 
 use std::path::Path;
@@ -38,6 +39,9 @@ pub struct Figure {
     pub goal: Option<Goal>,
     /// Whether it does.
     pub met: Option<bool>,
+    /// What is wrong with what was measured: then no goal is met.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flaw: Option<String>,
 }
 
 /// What a figure counts.
@@ -77,7 +81,7 @@ impl Figure {
             Goal::AtLeast(least) => measured >= least,
         });
         let what = what.into();
-        Self { what, ours_us: None, yardstick: None, measured, unit, goal, met }
+        Self { what, ours_us: None, yardstick: None, measured, unit, goal, met, flaw: None }
     }
 
     /// How many times as long ours takes.
@@ -113,6 +117,12 @@ impl Figure {
         Self::new(what, ratio, Unit::Share, most.map(Goal::AtMost)).with(ours, yardstick)
     }
 
+    /// With a flaw, if there is one.
+    fn flawed(mut self, flaw: Option<String>) -> Self {
+        self.met = if flaw.is_some() { self.goal.map(|_| false) } else { self.met };
+        Self { flaw, ..self }
+    }
+
     fn with(mut self, ours: Duration, (name, theirs): (&'static str, Duration)) -> Self {
         self.ours_us = Some(ours.as_secs_f64() * 1e6);
         self.yardstick = Some((name, theirs.as_secs_f64() * 1e6));
@@ -131,6 +141,9 @@ fn count(number: usize) -> String {
 /// When an engine's answer is wrong or cannot be proven.
 pub fn measure(scenario: &Path, seed: u64) -> anyhow::Result<Vec<Figure>> {
     let mut figures = Vec::new();
+    for orders in SIZES {
+        figures.extend(plate::measure(orders, seed)?);
+    }
     for orders in SIZES {
         figures.extend(feeder::measure(orders, seed)?);
     }
