@@ -22,6 +22,7 @@ test: web/dist/index.html contracts/node_modules/.done $(VENV)/.done
 bench: web/dist/index.html
 	cargo build --release -p meter-agent -p controller -p sim-grid
 	cargo run --quiet --release -p sim-grid -- bench
+	cargo bench --quiet -p market --bench clearing
 
 # Other people's market software, each in an environment of its own.
 PEERS := pymarket assume gsy ec highs

@@ -182,6 +182,41 @@ pub fn sort_and_match(lots: &[Lot]) -> Optimum {
     optimum
 }
 
+/// The yardstick of speed: sorting and matching with nothing that could be left out. Limit and
+/// energy of a lot are one integer, both sides are sorted unstably, and two pointers meet. Returns
+/// the energy that trades, Wh, and the last buyer's limit, ticks; no fills, no ties, no proof.
+///
+/// # Panics
+/// When a lot is not one that is drawn here: at most 2³² − 1 Wh at a limit that is not negative.
+#[must_use]
+pub fn yardstick(lots: &[Lot]) -> (u64, u64) {
+    const ENERGY: u64 = 0xffff_ffff;
+    let mut sides = [Side::Buy, Side::Sell].map(|side| {
+        let packed = lots.iter().filter(|lot| lot.side == side).map(|lot| {
+            let ticks = lot.limit.nano_per_wh() / Price::TICK.nano_per_wh();
+            let energy = u32::try_from(lot.quantity.wh()).expect("a drawn lot is small");
+            u64::try_from(ticks).expect("a drawn limit is positive") << 32 | u64::from(energy)
+        });
+        let mut packed: Vec<u64> = packed.collect();
+        packed.sort_unstable();
+        packed
+    });
+    let [bids, asks] = &mut sides;
+    let (mut bids, mut asks) = (bids.iter().rev(), asks.iter());
+    let (mut bid, mut ask) = (bids.next().copied(), asks.next().copied());
+    let (mut traded, mut last) = (0, 0);
+    while let (Some(buy), Some(sell)) = (bid, ask) {
+        if buy >> 32 < sell >> 32 {
+            break;
+        }
+        let energy = (buy & ENERGY).min(sell & ENERGY);
+        (traded, last) = (traded + energy, buy >> 32);
+        bid = if buy & ENERGY == energy { bids.next().copied() } else { Some(buy - energy) };
+        ask = if sell & ENERGY == energy { asks.next().copied() } else { Some(sell - energy) };
+    }
+    (traded, last)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,6 +233,7 @@ mod tests {
                 assert!((CHEAPEST_E5..=DEAREST_E5).contains(&e5), "{e5}");
             }
             let best = sort_and_match(&lots);
+            assert_eq!(yardstick(&lots).0, best.most_wh.unsigned_abs());
             assert_eq!(best.most_wh == 0, kind == Kind::NoCrossing);
             assert_eq!(best.welfare == 0, kind == Kind::NoCrossing);
             assert!(best.least_wh <= best.most_wh);

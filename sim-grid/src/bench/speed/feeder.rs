@@ -8,7 +8,7 @@ use market::{Grid, Lot, radial};
 use units::Energy;
 
 use super::{Figure, program};
-use crate::bench::books::{Kind, cap_some, rank, sort_and_match, spread, street};
+use crate::bench::books::{Kind, cap_some, rank, spread, street, yardstick};
 use crate::bench::cpu_best;
 
 /// Nodes of the street.
@@ -41,7 +41,7 @@ pub(super) fn measure(orders: usize, seed: u64) -> anyhow::Result<Vec<Figure>> {
     let rank = |lot: usize| rank(seed, lot);
     let cleared = radial::clear(&lots, &grid, None, rank)?;
     cleared.certify(&lots, &grid, None, rank).context("the feeder's clearing is not proven")?;
-    let sort = cpu_best(BUDGET, || sort_and_match(black_box(&lots)));
+    let sort = cpu_best(BUDGET, || yardstick(black_box(&lots)));
     let solve = cpu_best(BUDGET, || radial::clear(black_box(&lots), &grid, None, rank));
     let proof = cpu_best(BUDGET, || cleared.certify(black_box(&lots), &grid, None, rank));
     let goal = match orders {
