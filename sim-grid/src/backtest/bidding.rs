@@ -8,7 +8,7 @@
 use std::path::Path;
 use std::str::FromStr;
 
-use market::{Metered, Node, Order, Side, Steps, Terms};
+use market::{Limit, Metered, Node, Order, Side, Steps, Terms};
 use meter_agent::core::forecast::Measured;
 use meter_agent::core::policy::{Decision, Policy, Standing, Style, View, Wishes};
 use meter_agent::core::zone::Zone;
@@ -98,6 +98,8 @@ pub(super) struct Before<'b> {
     pub terms: Terms,
     pub tariff: &'b Tariff,
     pub metered: &'b [Metered],
+    /// Where everybody is in the grid; empty on a plate.
+    pub nodes: &'b [Node],
     pub houses: &'b [House],
     pub batteries: Option<&'b Batteries>,
 }
@@ -175,7 +177,7 @@ impl Bidders {
             _ if !before.terms.leave_room() => {}
             (Some(wishes), _) => {
                 self.from_file += 1;
-                self.orders.extend(wishes.iter().map(|wish| plain(wish, before.metered)));
+                self.orders.extend(wishes.iter().map(|wish| plain(wish, before)));
             }
             (None, OrderSource::File) => {}
             (None, OrderSource::Pegged) => {
@@ -183,14 +185,16 @@ impl Bidders {
                 let houses = before.houses.iter().zip(&self.tempers).enumerate();
                 let wishes =
                     houses.filter_map(|(i, (house, temper))| temper.wish(i, house, before.terms));
-                self.orders.extend(wishes.map(|wish| plain(&wish, before.metered)));
+                self.orders.extend(wishes.map(|wish| plain(&wish, before)));
             }
             (None, OrderSource::Auto | OrderSource::Policy) => {
                 self.from_households += 1;
-                for (decision, metered) in decisions.iter().zip(before.metered) {
+                for (i, decision) in decisions.iter().enumerate() {
                     let Some(decision) = decision else { continue };
-                    self.orders.extend(stepped(Side::Buy, decision.buy.as_ref(), metered));
-                    self.orders.extend(stepped(Side::Sell, decision.sell.as_ref(), metered));
+                    let order =
+                        |side, steps: &Option<Steps>| Some(before.order(i, side, steps.clone()?));
+                    self.orders.extend(order(Side::Buy, &decision.buy));
+                    self.orders.extend(order(Side::Sell, &decision.sell));
                 }
             }
         }
@@ -247,15 +251,18 @@ fn decide(
     policies.iter_mut().enumerate().map(decide).collect()
 }
 
-fn plain(wish: &Wish, metered: &[Metered]) -> Order {
-    let Metered { point, rank, .. } = &metered[wish.customer];
-    Order::plain(point.clone(), wish.side, wish.quantity, wish.limit, *rank)
+impl Before<'_> {
+    /// An order of a customer, at its place in the grid.
+    fn order(&self, customer: usize, side: Side, steps: Steps) -> Order {
+        let Metered { point, rank, .. } = &self.metered[customer];
+        let node = self.nodes.get(customer).copied().unwrap_or(Node::ROOT);
+        Order { point: point.clone(), node, side, steps, rank: *rank }
+    }
 }
 
-fn stepped(side: Side, steps: Option<&Steps>, metered: &Metered) -> Option<Order> {
-    let Metered { point, rank, .. } = metered;
-    let (point, steps) = (point.clone(), steps?.clone());
-    Some(Order { point, node: Node::ROOT, side, steps, rank: *rank })
+fn plain(wish: &Wish, before: &Before<'_>) -> Order {
+    let steps = Steps::one(wish.quantity, Limit::At(wish.limit));
+    before.order(wish.customer, wish.side, steps)
 }
 
 impl Temper {

@@ -55,6 +55,9 @@ pub enum BacktestError {
         /// The market's reason.
         source: market::TermsFault,
     },
+    /// The network is no grid for the market.
+    #[error("the market cannot use the network: {0}")]
+    Grid(#[from] market::GridFault),
     /// The market would not take an order.
     #[error("slot {slot}: the order of {customer} is refused: {source}")]
     Refused {

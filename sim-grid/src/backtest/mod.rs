@@ -14,6 +14,7 @@
 mod bidding;
 mod error;
 mod metering;
+mod network;
 mod page;
 mod power;
 mod report;
@@ -34,6 +35,7 @@ use units::{Price, Slot};
 
 pub use bidding::OrderSource;
 pub use error::BacktestError;
+pub use network::Fees;
 pub use page::page;
 pub use power::BAND_PU;
 pub use report::*;
@@ -43,6 +45,7 @@ pub use verdict::{Verdict, verdict};
 
 use bidding::{Before, Bidders};
 use metering::{Meters, Quarter};
+use network::Wires;
 use power::FeederWatch;
 use settling::Settler;
 use storage::Batteries;
@@ -62,6 +65,10 @@ pub struct Options {
     /// Whether the back-test runs the batteries behind raw PV; otherwise what they did is as the
     /// scenario publishes it. Where it publishes nothing they are run in any case.
     pub batteries: bool,
+    /// Whether the auction respects the feeder's branches; otherwise it is a copper plate.
+    pub on_feeder: bool,
+    /// What energy pays for the feeder's parts, when the auction respects it.
+    pub fees: Fees,
     /// First slot; the scenario's first if left out.
     pub from: Option<Slot>,
     /// First slot left out; the scenario's end if left out.
@@ -79,6 +86,8 @@ impl Default for Options {
             rules: Rule::ALL.to_vec(),
             orders: OrderSource::Auto,
             batteries: false,
+            on_feeder: true,
+            fees: Fees::default(),
             from: None,
             to: None,
             seed: 1,
@@ -94,6 +103,8 @@ pub struct Backtest<'s> {
     options: Options,
     rows: Range<usize>,
     bidders: Bidders,
+    /// None on a copper plate.
+    wires: Option<Wires>,
     settlers: Vec<(Settler, Tally)>,
     alone: Settler,
     alone_tally: Tally,
@@ -175,6 +186,11 @@ impl<'s> Backtest<'s> {
         let after = (simulates && trades).then(|| Dispatch::new(scenario, seed, true));
         let batteries = before.batteries.as_ref();
         let bidders = Bidders::new(scenario, tariff, folder, options.orders, seed, batteries)?;
+        let wires = if options.on_feeder && trades {
+            Some(Wires::of(scenario, options.fees)?)
+        } else {
+            None
+        };
         let customers = scenario.customers.len();
         let settler =
             |rule| (Settler::new(rule, &before.meters.metered), Tally::new(rule, customers));
@@ -186,6 +202,7 @@ impl<'s> Backtest<'s> {
             options,
             rows,
             bidders,
+            wires,
             settlers,
             alone,
             alone_tally,
@@ -230,6 +247,10 @@ impl<'s> Backtest<'s> {
         }
         self.before.close(self.scenario, row, slot, terms)?;
         let clearing = self.trade(row, slot, terms)?;
+        let is_congested = match (&mut self.wires, &clearing) {
+            (Some(wires), Some(clearing)) => wires.observe(clearing),
+            _ => false,
+        };
         let metered = &self.before.meters.metered;
         let alone = Quarter { slot, terms, metered };
         let metered = self.after.as_ref().map_or(metered, |after| &after.meters.metered);
@@ -238,6 +259,9 @@ impl<'s> Backtest<'s> {
             let quarter = if settler.rule.takes_orders() { &traded } else { &alone };
             settler.settle(quarter, clearing.as_ref())?;
             tally.add(quarter, &settler.settled);
+            if let Some(clearing) = clearing.as_ref().filter(|_| settler.rule.takes_orders()) {
+                tally.add_grid(clearing, is_congested);
+            }
         }
         self.alone.settle(&alone, None)?;
         self.alone_tally.add(&alone, &self.alone.settled);
@@ -265,10 +289,12 @@ impl<'s> Backtest<'s> {
             terms,
             tariff: self.tariff,
             metered: &dispatch.meters.metered,
+            nodes: self.wires.as_ref().map_or(&[], |wires| &wires.nodes),
             houses: &dispatch.meters.houses,
             batteries: dispatch.batteries.as_ref(),
         });
-        let clearing = settling::auction(slot, terms, orders)?;
+        let clearing =
+            settling::auction(slot, terms, orders, self.wires.as_ref().map(|wires| &wires.grid))?;
         self.bidders.learn(slot, &dispatch.meters.houses);
         if let Some(after) = &mut self.after {
             if let Some(batteries) = &mut after.batteries {
@@ -293,6 +319,33 @@ impl<'s> Backtest<'s> {
         customers.map(more).collect()
     }
 
+    fn facts(&self) -> RunFacts {
+        let timeline = &self.scenario.timeline;
+        let slot = |row: usize| timeline.slot_of(row).expect("a row of the timeline");
+        let last = self.rows.start + self.done.max(1) - 1;
+        RunFacts {
+            scenario: self.scenario.name.clone(),
+            tariff: self.tariff.name.clone(),
+            from: slot(self.rows.start).to_string(),
+            to: slot(last).next().to_string(),
+            slots: self.done as u64,
+            slots_ordered_by_file: self.bidders.from_file,
+            slots_ordered_by_households: self.bidders.from_households,
+            batteries: match self.before.batteries {
+                None => "published".to_owned(),
+                Some(_) => "simulated".to_owned(),
+            },
+            seed: self.options.seed,
+            currency: self.options.currency.clone(),
+            on_feeder: self.options.on_feeder,
+            fees: FeeFacts {
+                street_nano_per_wh: self.options.fees.street.nano_per_wh(),
+                transformer_nano_per_wh: self.options.fees.transformer.nano_per_wh(),
+                substation_nano_per_wh: self.options.fees.substation.nano_per_wh(),
+            },
+        }
+    }
+
     /// What was found in the slots that are done.
     ///
     /// # Errors
@@ -311,7 +364,7 @@ impl<'s> Backtest<'s> {
         let customers = customers(self.scenario, &self.before.street, alone);
         let names: Vec<String> =
             customers.iter().map(|customer| customer.customer.clone()).collect();
-        let (nothing, left) = (vec![0; customers.len()], self.left());
+        let (nothing, left, run) = (vec![0; customers.len()], self.left(), self.facts());
         let rules = self.settlers.into_iter().map(|(settler, tally)| match &street_after {
             Some(after) if settler.rule.takes_orders() => {
                 tally.figures(after, &names, alone, &left)
@@ -319,33 +372,18 @@ impl<'s> Backtest<'s> {
             _ => tally.figures(&street, &names, alone, &nothing),
         });
         let rules: Vec<RuleFigures> = rules.collect();
-        let timeline = &self.scenario.timeline;
-        let slot = |row: usize| timeline.slot_of(row).expect("a row of the timeline");
-        let last = self.rows.start + self.done.max(1) - 1;
-        let run = RunFacts {
-            scenario: self.scenario.name.clone(),
-            tariff: self.tariff.name.clone(),
-            from: slot(self.rows.start).to_string(),
-            to: slot(last).next().to_string(),
-            slots: self.done as u64,
-            slots_ordered_by_file: self.bidders.from_file,
-            slots_ordered_by_households: self.bidders.from_households,
-            batteries: match self.before.batteries {
-                None => "published".to_owned(),
-                Some(_) => "simulated".to_owned(),
-            },
-            seed: self.options.seed,
-            currency: self.options.currency.clone(),
-        };
         let upu = |pu: f64| -> i64 {
             #[expect(clippy::cast_possible_truncation, reason = "about 10^6")]
             let upu = (pu * 1e6).round() as i64;
             upu
         };
         let network = &self.scenario.network;
+        let bound = self.wires.iter().flat_map(Wires::bound);
+        let bound = bound.map(|(branch, slots)| BoundBranch { branch, slots });
         let feeder = Feeder {
             band_low_upu: upu(BAND_PU.0),
             band_high_upu: upu(BAND_PU.1),
+            bound: bound.collect(),
             before: self.before.feeder.figures(network),
             after: self.after.as_ref().map(|after| after.feeder.figures(network)),
         };

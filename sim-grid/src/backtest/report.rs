@@ -57,6 +57,21 @@ pub struct RunFacts {
     pub seed: u64,
     /// What the currency is called.
     pub currency: String,
+    /// Whether the auction respected the feeder's branches.
+    pub on_feeder: bool,
+    /// What energy paid for the feeder's parts then.
+    pub fees: FeeFacts,
+}
+
+/// Grid fees by tier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct FeeFacts {
+    /// The street's cables.
+    pub street_nano_per_wh: i64,
+    /// A transformer.
+    pub transformer_nano_per_wh: i64,
+    /// The medium voltage.
+    pub substation_nano_per_wh: i64,
 }
 
 /// What the street did.
@@ -213,10 +228,21 @@ pub struct Feeder {
     pub band_low_upu: i64,
     /// Upper end of the allowed band.
     pub band_high_upu: i64,
+    /// Branches that bound the auction's trade, the most frequent first.
+    pub bound: Vec<BoundBranch>,
     /// Everybody alone.
     pub before: FeederFigures,
     /// With the market's dispatch; none when it is the same, because rules alone move no energy.
     pub after: Option<FeederFigures>,
+}
+
+/// A branch that was full.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BoundBranch {
+    /// Its name.
+    pub branch: String,
+    /// Slots in which it was full.
+    pub slots: u64,
 }
 
 /// Power flows of a run.

@@ -1,9 +1,12 @@
 //! One slot settled by one rule, with the market's own code.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use market::sharing::{self, Inside, Key, Keys, Per, Period, Rounds, Shares, SharingFault};
-use market::{Book, Clearing, Limits, Metered, Order, Settlement, Side, Terms, clear, settle};
+use market::{
+    Book, Clearing, Grid, Limits, Metered, Order, Settlement, Side, Terms, clear, settle,
+};
 use units::{Energy, Money, PointId, Price, Slot, split};
 
 use super::error::BacktestError;
@@ -19,8 +22,6 @@ pub(super) struct Settled {
     pub bought: Vec<Energy>,
     /// Export to neighbours, Wh.
     pub sold: Vec<Energy>,
-    /// Whether a branch of the feeder bound the trade.
-    pub congested: bool,
     /// What buyers paid for the local energy, nano-currency.
     pub paid_nano: i128,
     /// What sellers got for it, nano-currency.
@@ -52,11 +53,14 @@ impl Settled {
         }
     }
 
-    /// Values the local energy at one price.
-    fn value(&mut self, price: Price) {
+    /// Values everybody's local energy at a price of its own.
+    fn value(&mut self, prices: Vec<Price>) {
         let of = |energies: &[Energy]| -> i128 {
-            let wh: i128 = energies.iter().map(|energy| i128::from(energy.wh())).sum();
-            wh * i128::from(price.nano_per_wh())
+            let values = energies
+                .iter()
+                .zip(&prices)
+                .map(|(energy, price)| i128::from(energy.wh()) * i128::from(price.nano_per_wh()));
+            values.sum()
         };
         (self.paid_nano, self.earned_nano) = (of(&self.bought), of(&self.sold));
     }
@@ -120,7 +124,7 @@ impl Settler {
         clearing: Option<&Clearing>,
     ) -> Result<(), BacktestError> {
         let settled = &mut self.settled;
-        (settled.congested, settled.paid_nano, settled.earned_nano) = (false, 0, 0);
+        (settled.paid_nano, settled.earned_nano) = (0, 0);
         let sharing_fault =
             |source| BacktestError::Sharing { when: format!("slot {}", quarter.slot), source };
         let (slot, terms, metered) = (quarter.slot, quarter.terms, quarter.metered);
@@ -129,12 +133,12 @@ impl Settler {
                 let fault = |source| BacktestError::Settlement { slot, source };
                 let settlement = settle(clearing, terms, metered, &[]).map_err(fault)?;
                 self.take(&settlement, metered);
-                self.settled.value(settlement.basis.local_price());
+                self.settled.value(self.priced(metered, clearing, settlement.basis.local_price()));
             }
             (Way::AuctionStrict, Some(clearing)) => {
                 self.strict(quarter, clearing);
                 self.settled.balance(metered);
-                self.settled.value(clearing.price.unwrap_or_default());
+                self.settled.value(self.priced(metered, clearing, terms.middle()));
             }
             (Way::Shared(rule, key), _) => {
                 let rule = *rule;
@@ -219,10 +223,22 @@ impl Settler {
         self.settled.balance(metered);
     }
 
+    /// What local energy costs everybody, by customer: the price of the own fill, on a grid the own
+    /// node's, else the one of energy beyond the schedules.
+    fn priced(&self, metered: &[Metered], clearing: &Clearing, beyond: Price) -> Vec<Price> {
+        let mut prices = vec![beyond; metered.len()];
+        let mut fills = clearing.fills.iter().peekable();
+        for &i in &self.by_point {
+            while let Some(fill) = fills.next_if(|fill| fill.point == metered[i].point) {
+                prices[i] = fill.price;
+            }
+        }
+        prices
+    }
+
     /// The auction's fills at its price, everything else at the supplier's.
     fn strict(&mut self, quarter: &Quarter<'_>, clearing: &Clearing) {
         alone(quarter, &mut self.settled);
-        let Some(price) = clearing.price else { return };
         let terms = quarter.terms;
         let mut fills = clearing.fills.iter().peekable();
         for &i in &self.by_point {
@@ -230,6 +246,7 @@ impl Settler {
             let (import, export) = flow_of(&quarter.metered[i]);
             while let Some(fill) = fills.next_if(|fill| fill.point == *point) {
                 let amount = &mut self.settled.amounts[i];
+                let price = fill.price;
                 match fill.side {
                     Side::Buy => {
                         let over = (fill.energy - import).max(Energy::ZERO);
@@ -272,8 +289,13 @@ pub(super) fn auction(
     slot: Slot,
     terms: Terms,
     orders: &[Order],
+    grid: Option<&Arc<Grid>>,
 ) -> Result<Clearing, BacktestError> {
-    let mut book = Book::open(slot, terms, Limits::default());
+    let limits = Limits::default();
+    let mut book = match grid {
+        None => Book::open(slot, terms, limits),
+        Some(grid) => Book::on_grid(slot, terms, limits, Arc::clone(grid)),
+    };
     for order in orders {
         let refused = |source| refused(slot, &order.point, source);
         book.place(order.clone()).map_err(refused)?;

@@ -1,6 +1,6 @@
 //! Sums over a run: what one rule did, and what the street did.
 
-use market::Metered;
+use market::{Clearing, Metered};
 use units::Slot;
 
 use super::metering::{House, Quarter};
@@ -31,6 +31,8 @@ pub(super) struct Tally {
     at_feed_in_nano: i128,
     trading_slots: u64,
     congested_slots: u64,
+    grid_fees_nano: i128,
+    congestion_nano: i128,
     peak_import: i64,
     peak_export: i64,
     /// Mean local price and energy of every slot with local energy.
@@ -53,6 +55,8 @@ impl Tally {
             at_feed_in_nano: 0,
             trading_slots: 0,
             congested_slots: 0,
+            grid_fees_nano: 0,
+            congestion_nano: 0,
             peak_import: 0,
             peak_export: 0,
             prices: Vec::new(),
@@ -78,7 +82,6 @@ impl Tally {
         self.taken += taken;
         self.peak_import = self.peak_import.max(supplied * W_PER_WH);
         self.peak_export = self.peak_export.max(taken * W_PER_WH);
-        self.congested_slots += u64::from(settled.congested);
         if local > 0 {
             self.trading_slots += 1;
             let wide = i128::from(local);
@@ -87,6 +90,15 @@ impl Tally {
             self.at_retail_nano += wide * i128::from(quarter.terms.retail().nano_per_wh());
             self.at_feed_in_nano += wide * i128::from(quarter.terms.feed_in().nano_per_wh());
             self.prices.push((per_wh(settled.paid_nano, local), local));
+        }
+    }
+
+    /// Adds what the grid made of an auction.
+    pub fn add_grid(&mut self, clearing: &Clearing, is_congested: bool) {
+        self.congested_slots += u64::from(is_congested);
+        if let Some(nodal) = &clearing.nodal {
+            self.grid_fees_nano += nodal.fees;
+            self.congestion_nano += nodal.rent;
         }
     }
 
@@ -143,8 +155,8 @@ impl Tally {
             gini_ppm: gini_ppm(&benefits),
             better_off: benefits.iter().filter(|benefit| **benefit > 0).count() as u64,
             worse_off: losers.into_iter().map(|i| names[i].clone()).collect(),
-            grid_fees_nano: 0,
-            congestion_nano: 0,
+            grid_fees_nano: narrow(self.grid_fees_nano),
+            congestion_nano: narrow(self.congestion_nano),
             customers: customers.collect(),
             price_duration: duration(&mut self.prices),
         }

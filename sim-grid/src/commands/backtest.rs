@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use sim_grid::backtest::{Backtest, Options, OrderSource, Report, Rule, page, table};
+use sim_grid::backtest::{Backtest, Fees, Options, OrderSource, Report, Rule, page, table};
 use sim_grid::scenario::{Scenario, Synthetic, parse_slot};
 use units::Slot;
 
@@ -31,6 +31,12 @@ pub struct BacktestArgs {
     /// (the file on the days that it covers, the agents otherwise), or `pegged` (exact energy).
     #[arg(long, default_value = "auto")]
     orders: OrderSource,
+    /// Let the auction trade as if cables had no limits.
+    #[arg(long, conflicts_with = "fees")]
+    copper_plate: bool,
+    /// Grid fees in ct/kWh by tier, for example street=1.2,transformer=2,substation=0.5.
+    #[arg(long, default_value = "")]
+    fees: Fees,
     /// First quarter-hour, UTC, for example 2016-07-18; the scenario's first if left out.
     #[arg(long, value_parser = parse_slot)]
     from: Option<Slot>,
@@ -63,6 +69,8 @@ pub fn run(args: &BacktestArgs) -> anyhow::Result<()> {
         rules: if args.rules.is_empty() { Rule::ALL.to_vec() } else { args.rules.clone() },
         orders: args.orders,
         batteries: args.batteries,
+        on_feeder: !args.copper_plate,
+        fees: args.fees,
         from: args.from,
         to: args.to,
         seed: args.seed,

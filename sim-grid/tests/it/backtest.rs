@@ -423,3 +423,54 @@ fn the_program_answers_nonsense_with_a_sentence_and_a_code() {
         assert!(told.contains(expected), "{arguments:?}: {told}");
     }
 }
+
+#[test]
+fn an_ample_feeder_trades_like_a_copper_plate() {
+    let scenario = shipped();
+    let day = |on_feeder: bool| {
+        let options = Options {
+            rules: vec![Rule::Auction, Rule::AuctionStrict],
+            orders: OrderSource::Pegged,
+            on_feeder,
+            from: parse_slot("2016-07-20").ok(),
+            to: parse_slot("2016-07-21").ok(),
+            ..Options::default()
+        };
+        run(&scenario, None, options).rules
+    };
+    assert_eq!(day(true), day(false));
+}
+
+#[test]
+fn fees_and_full_branches_are_paid_by_buyers_and_posted_to_the_grid() {
+    let mut scenario = shipped();
+    // The lines of the shipped street carry everything; a tenth of them does not.
+    let line =
+        |line: &feeder::Line| feeder::Line { max_i_ka: line.max_i_ka / 10.0, ..line.clone() };
+    let parts = feeder::NetworkParts {
+        buses: scenario.network.buses().to_vec(),
+        lines: scenario.network.lines().iter().map(line).collect(),
+        transformers: scenario.network.transformers().to_vec(),
+        slacks: scenario.network.slacks().to_vec(),
+    };
+    scenario.network = feeder::Network::new(parts).expect("a thin street");
+    let options = Options {
+        rules: vec![Rule::AuctionStrict],
+        orders: OrderSource::Pegged,
+        fees: "street=1.5,transformer=0.5".parse().expect("fees"),
+        from: parse_slot("2016-07-20").ok(),
+        to: parse_slot("2016-07-22").ok(),
+        ..Options::default()
+    };
+    let report = run(&scenario, None, options);
+    let strict = rule(&report, Rule::AuctionStrict);
+    assert!(strict.congested_slots > 0 && strict.congestion_nano > 0, "a tenth is too thin");
+    assert!(strict.grid_fees_nano > 0);
+    assert!(!report.feeder.bound.is_empty());
+    let supplier = i128::from(strict.supplied_wh) * 288_000 - i128::from(strict.taken_wh) * 123_100;
+    let surplus = i128::from(strict.grid_fees_nano) + i128::from(strict.congestion_nano);
+    assert_eq!(i128::from(strict.bill_nano), supplier + surplus);
+    let price = strict.local_price.expect("some trade");
+    assert!(price.paid_nano_per_wh > price.earned_nano_per_wh);
+    assert_eq!(strict.worse_off, [""; 0], "limits hold at the own node");
+}
