@@ -57,8 +57,14 @@ pub fn verdict(report: &Report) -> Verdict {
 }
 
 fn headline(report: &Report, best: &RuleFigures) -> String {
-    let answer = match best.saving_ppm {
-        Some(ppm) if ppm < HARDLY_PPM => "Hardly",
+    let trouble =
+        |figures: &FeederFigures| figures.voltage_violation_slots + figures.overload_slots;
+    let feeder = &report.feeder;
+    let answer = match (best.saving_ppm, &feeder.after) {
+        (Some(ppm), _) if ppm < HARDLY_PPM => "Hardly",
+        (_, Some(after)) if trouble(after) > trouble(&feeder.before) => {
+            "Yes, if the feeder is looked after"
+        }
         _ => "Yes",
     };
     let share = best.saving_ppm.map_or_else(String::new, |ppm| format!(" ({})", percent(ppm)));

@@ -52,11 +52,13 @@ pub fn page(report: &Report) -> String {
     }
     html.push_str("</div></section>");
     days::section(&mut html, report);
+    html.push_str("<div class=\"pair\">");
     prices::section(&mut html, report);
+    feeder_map::section(&mut html, report);
+    html.push_str("</div>");
     if let Some(rule) = shown {
         benefits::section(&mut html, report, &rule.rule);
     }
-    feeder_map::section(&mut html, report);
     summary::section(&mut html, report, shown.map(|rule| rule.rule.as_str()));
     notes(&mut html, report);
     html.push_str("</main></body></html>\n");
