@@ -65,6 +65,8 @@ CREATE TABLE clearing (
     method TEXT NOT NULL,
     solve_us INTEGER,
     time_ms INTEGER NOT NULL,
+    -- market::Nodal of a street on a grid, JSON.
+    nodal TEXT,
     -- Signed protocol::Clearing.
     message TEXT NOT NULL
 ) STRICT;
@@ -83,6 +85,7 @@ CREATE TABLE fill (
     point TEXT NOT NULL,
     side TEXT NOT NULL,
     quantity_wh INTEGER NOT NULL CHECK (quantity_wh > 0),
+    price INTEGER NOT NULL,
     order_digest BLOB NOT NULL,
     PRIMARY KEY (slot, point)
 ) STRICT, WITHOUT ROWID;

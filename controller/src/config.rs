@@ -40,6 +40,10 @@ pub struct Config {
     #[serde(default)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub feeder: Option<FeederConfig>,
+    /// The grid that the members trade on; without it everybody is at one place.
+    #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grid: Option<GridConfig>,
     /// Where settlements are anchored.
     #[serde(default)]
     pub chain: ChainConfig,
@@ -115,6 +119,36 @@ pub struct TariffConfig {
 pub struct FeederConfig {
     /// Folder that holds grid/buses.csv, grid/lines.csv, grid/transformers.csv and grid/slack.csv.
     pub dir: PathBuf,
+}
+
+/// `[grid]`: limits and fees of the network in the auction. Fees and prices in 10⁻⁵ currency per
+/// kWh, shares in parts per million. A fee is paid once per tier that energy enters, either way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GridConfig {
+    /// Folder of the network, as in `[feeder]`; that one when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dir: Option<PathBuf>,
+    /// Fee for the street's cables.
+    pub street_fee_e5: i64,
+    /// Fee for a transformer.
+    pub transformer_fee_e5: i64,
+    /// Fee for medium voltage.
+    pub substation_fee_e5: i64,
+    /// Share of the energy that the street's cables lose.
+    pub street_loss_ppm: u32,
+    /// Share that a transformer loses.
+    pub transformer_loss_ppm: u32,
+    /// Share that medium voltage loses.
+    pub substation_loss_ppm: u32,
+    /// What lost energy costs.
+    pub loss_price_e5: i64,
+    /// Whether cables and transformers limit the trade.
+    pub thermal_limits: bool,
+    /// Part of every limit that is left alone.
+    pub margin_ppm: u32,
+    /// Active over apparent power of the trade.
+    pub power_factor_ppm: u32,
 }
 
 /// `[chain]`: an EVM in this process, or any EVM node.
@@ -219,6 +253,24 @@ impl Default for MarketConfig {
     }
 }
 
+impl Default for GridConfig {
+    fn default() -> Self {
+        Self {
+            dir: None,
+            street_fee_e5: 0,
+            transformer_fee_e5: 0,
+            substation_fee_e5: 0,
+            street_loss_ppm: 0,
+            transformer_loss_ppm: 0,
+            substation_loss_ppm: 0,
+            loss_price_e5: 0,
+            thermal_limits: true,
+            margin_ppm: 100_000,
+            power_factor_ppm: 950_000,
+        }
+    }
+}
+
 impl Default for ChainConfig {
     fn default() -> Self {
         Self { rpc: None, chain_id: 31_337, finality: None, key_file: None, anchor_every_slots: 4 }
@@ -292,6 +344,7 @@ impl Config {
             Some(&mut self.data_dir),
             self.tariff.file.as_mut(),
             self.feeder.as_mut().map(|feeder| &mut feeder.dir),
+            self.grid.as_mut().and_then(|grid| grid.dir.as_mut()),
             self.chain.key_file.as_mut(),
             self.broker.password_file.as_mut(),
         ];
@@ -301,11 +354,19 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), (String, String)> {
+        // A negative number becomes one that no range contains.
+        let fee = |part: fn(&GridConfig) -> i64| {
+            self.grid.as_ref().map_or(0, |grid| u64::try_from(part(grid)).unwrap_or(u64::MAX))
+        };
         let ranges = [
             ("market.gate_lead_s", u64::from(self.market.gate_lead_s), 0, 900),
             ("market.metering_deadline_s", u64::from(self.market.metering_deadline_s), 1, 604_800),
             ("market.solver_deadline_ms", u64::from(self.market.solver_deadline_ms), 10, 60_000),
             ("chain.anchor_every_slots", u64::from(self.chain.anchor_every_slots), 1, 960),
+            ("grid.street_fee_e5", fee(|grid| grid.street_fee_e5), 0, 10_000_000),
+            ("grid.transformer_fee_e5", fee(|grid| grid.transformer_fee_e5), 0, 10_000_000),
+            ("grid.substation_fee_e5", fee(|grid| grid.substation_fee_e5), 0, 10_000_000),
+            ("grid.loss_price_e5", fee(|grid| grid.loss_price_e5), 0, 10_000_000),
             ("rewards.millitokens_per_kwh", self.rewards.millitokens_per_kwh, 0, 1_000_000),
             ("rewards.max_tokens_per_slot", self.rewards.max_tokens_per_slot, 0, 1_000_000_000),
         ];

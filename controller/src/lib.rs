@@ -6,6 +6,7 @@ pub mod bundle;
 pub mod chain_worker;
 pub mod config;
 pub mod desk;
+pub mod grid;
 pub mod http;
 pub mod keys;
 pub mod live;

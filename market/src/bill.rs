@@ -1,7 +1,7 @@
 //! One household's bill for one slot: the two-step rule, as a function that both sides compute.
 //!
-//! Import and export register are two legs, settled separately. Step 1 settles the schedule at the
-//! uniform price p. Step 2 settles what the meter says beyond or below it:
+//! Import and export register are two legs, settled separately. Step 1 settles the schedule at
+//! the price p of the point's own node, which on a plate is the same for all. Step 2 settles what the meter says beyond or below it:
 //!
 //! ```text
 //! import leg   δ = import − bought        export leg   δ = sold − export
@@ -28,8 +28,12 @@ pub struct Basis {
     pub slot: Slot,
     /// The supplier's terms in the slot.
     pub terms: Terms,
-    /// The clearing price, absent when nothing was traded.
+    /// The clearing price, at the root of a grid; absent when nothing was traded there.
     pub price: Option<Price>,
+    /// What buyers pay more than sellers get for the use of the grid; nothing on a plate.
+    pub grid_fees: Money,
+    /// What they pay more because branches are full; nothing on a plate.
+    pub congestion: Money,
     /// D⁻, Wh: used beyond or delivered below the schedule, summed over all legs.
     pub short: Energy,
     /// D⁺, Wh: used below or delivered beyond the schedule, summed over all legs.
@@ -62,6 +66,11 @@ impl Basis {
             let (floor, cap) = (terms.feed_in(), terms.retail());
             return Err(BillFault::PriceOutsideTariff { price, floor, cap });
         }
+        for amount in [self.grid_fees, self.congestion] {
+            if amount < Money::ZERO {
+                return Err(BillFault::NegativeSurplus { amount });
+            }
+        }
         let exact = Self::match_of(terms, short, long);
         if short < Energy::ZERO || long < Energy::ZERO || matched != exact {
             return Err(BillFault::WrongMatch { short, long, matched, exact });
@@ -81,6 +90,8 @@ pub struct Own {
     pub bought: Energy,
     /// Energy sold in the auction, Wh ≥ 0.
     pub sold: Energy,
+    /// What a Wh of either cost, at the point's own node; absent when nothing was traded.
+    pub price: Option<Price>,
     /// What the import register advanced in the slot, Wh ≥ 0.
     pub import: Energy,
     /// What the export register advanced in the slot, Wh ≥ 0.
@@ -177,6 +188,12 @@ pub enum BillFault {
         /// M as it follows.
         exact: Energy,
     },
+    /// A network cannot earn less than nothing.
+    #[error("the network earns {amount}")]
+    NegativeSurplus {
+        /// The amount.
+        amount: Money,
+    },
     /// Energy is traded without a price.
     #[error("{scheduled} traded in a slot without a clearing price")]
     NoPrice {
@@ -225,8 +242,15 @@ pub enum BillFault {
 /// [`BillFault`] when the figures contradict each other or are out of range.
 pub fn charge(own: &Own, basis: &Basis, late: &[Late]) -> Result<Charges, BillFault> {
     basis.check()?;
-    let import = leg(Side::Buy, own.bought, own.import, own.import_local, basis)?;
-    let export = leg(Side::Sell, own.sold, own.export, own.export_local, basis)?;
+    if let Some(price) = own.price
+        && !(basis.terms.leave_room() && basis.terms.contain(price))
+        && !(own.bought.is_zero() && own.sold.is_zero())
+    {
+        let (floor, cap) = (basis.terms.feed_in(), basis.terms.retail());
+        return Err(BillFault::PriceOutsideTariff { price, floor, cap });
+    }
+    let import = leg(Side::Buy, own.bought, own.import, (own.price, own.import_local), basis)?;
+    let export = leg(Side::Sell, own.sold, own.export, (own.price, own.export_local), basis)?;
     let late = late.iter().map(late_charge).collect::<Result<Vec<_>, _>>()?;
     let amount = money(
         [import.trade, import.balancing, export.trade, export.balancing]
@@ -250,14 +274,14 @@ fn leg(
     side: Side,
     scheduled: Energy,
     metered: Energy,
-    local: Energy,
+    (price, local): (Option<Price>, Energy),
     basis: &Basis,
 ) -> Result<Leg, BillFault> {
     bounded("scheduled energy", scheduled)?;
     bounded("metered energy", metered)?;
     let deviation = deviation(side, scheduled, metered);
     check_share(deviation, local, basis)?;
-    let price = match basis.price {
+    let price = match price {
         Some(price) => price,
         None if scheduled.is_zero() => Price::ZERO,
         None => return Err(BillFault::NoPrice { scheduled }),

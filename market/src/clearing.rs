@@ -83,12 +83,17 @@ pub struct Clearing {
 }
 
 impl Clearing {
+    /// What one point and side got, when it got anything.
+    #[must_use]
+    pub fn fill(&self, point: &PointId, side: Side) -> Option<&Fill> {
+        let at = self.fills.binary_search_by(|fill| (&fill.point, fill.side).cmp(&(point, side)));
+        at.ok().map(|i| &self.fills[i])
+    }
+
     /// The filled energy of one point and side, zero when there is none.
     #[must_use]
     pub fn filled(&self, point: &PointId, side: Side) -> Energy {
-        self.fills
-            .binary_search_by(|fill| (&fill.point, fill.side).cmp(&(point, side)))
-            .map_or(Energy::ZERO, |i| self.fills[i].energy)
+        self.fill(point, side).map_or(Energy::ZERO, |fill| fill.energy)
     }
 
     /// What a Wh costs and earns at a node: everywhere the same on a copper plate. None where

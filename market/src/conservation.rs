@@ -70,9 +70,12 @@ impl Settlement {
             self.bills.iter().map(|bill| i128::from(part(bill).nano())).sum()
         };
         let trades = sum(|b| b.charges.import.trade) + sum(|b| b.charges.export.trade);
-        same("the auction pays what it collects", trades, 0)?;
+        let surplus = i128::from(self.basis.grid_fees.nano());
+        let surplus = surplus + i128::from(self.basis.congestion.nano());
+        same("the auction pays what it collects, but for the network", trades, surplus)?;
         let paid = sum(|bill| bill.charges.amount);
-        same("households pay what the supplier gets", paid, i128::from(exact.supplier.nano()))?;
+        let gets = i128::from(exact.supplier.nano()) + surplus;
+        same("households pay what supplier and network get", paid, gets)?;
         let stated = i128::from(self.totals.supplier.nano());
         same("the supplier's amount is stated", stated, i128::from(exact.supplier.nano()))?;
         if self.totals == exact { Ok(()) } else { Err(SettlementFault::WrongTotals) }

@@ -22,17 +22,23 @@ pub enum Account {
     Pool,
     /// The supplier of everything that neighbours do not trade.
     Supplier,
+    /// The fees that members pay for using the street's network.
+    GridFees,
+    /// What is paid more because a cable is full, for the members to decide about.
+    Congestion,
 }
 
 const HOUSEHOLD_PREFIX: &str = "household:";
 
 impl fmt::Display for Account {
-    /// `household:<point>`, `pool` or `supplier`.
+    /// `household:<point>`, `pool`, `supplier`, `grid-fees` or `congestion`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Household(point) => write!(f, "{HOUSEHOLD_PREFIX}{point}"),
             Self::Pool => f.pad("pool"),
             Self::Supplier => f.pad("supplier"),
+            Self::GridFees => f.pad("grid-fees"),
+            Self::Congestion => f.pad("congestion"),
         }
     }
 }
@@ -40,8 +46,8 @@ impl fmt::Display for Account {
 /// Why a text is no account.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidAccount {
-    /// Neither of the three forms.
-    #[error("{0:?} is no account: use household:<point>, pool or supplier")]
+    /// None of the forms.
+    #[error("{0:?} is no account: use household:<point>, pool, supplier, grid-fees or congestion")]
     Form(String),
     /// The point is no identifier.
     #[error(transparent)]
@@ -55,6 +61,8 @@ impl std::str::FromStr for Account {
         match text {
             "pool" => Ok(Self::Pool),
             "supplier" => Ok(Self::Supplier),
+            "grid-fees" => Ok(Self::GridFees),
+            "congestion" => Ok(Self::Congestion),
             _ => match text.strip_prefix(HOUSEHOLD_PREFIX) {
                 Some(point) => Ok(Self::Household(PointId::new(point)?)),
                 None => Err(InvalidAccount::Form(text.to_owned())),
@@ -95,6 +103,10 @@ pub enum Reason {
     FeedIn,
     /// Energy of an earlier slot, with the supplier directly.
     Late(Slot),
+    /// The network's fees on what neighbours traded.
+    GridFees,
+    /// The rent of full branches.
+    Congestion,
     /// What the legal allocation leaves to the supplier.
     Residual,
     /// The market's result less what the supplier bills under the legal allocation.
@@ -211,6 +223,9 @@ pub fn post(settlement: &Settlement) -> Result<Vec<Transfer>, LedgerFault> {
     let totals = &settlement.totals;
     pay(&Account::Pool, &Account::Supplier, totals.retail, Reason::Retail);
     pay(&Account::Supplier, &Account::Pool, totals.feed_in, Reason::FeedIn);
+    let basis = &settlement.basis;
+    pay(&Account::Pool, &Account::GridFees, basis.grid_fees, Reason::GridFees);
+    pay(&Account::Pool, &Account::Congestion, basis.congestion, Reason::Congestion);
     check_balances(settlement, &transfers)?;
     Ok(transfers)
 }
@@ -221,7 +236,12 @@ fn check_balances(settlement: &Settlement, transfers: &[Transfer]) -> Result<(),
         .bills
         .iter()
         .map(|bill| (Account::Household(bill.point.clone()), Money::ZERO - bill.charges.amount));
-    let others = [(Account::Pool, Money::ZERO), (Account::Supplier, settlement.totals.supplier)];
+    let others = [
+        (Account::Pool, Money::ZERO),
+        (Account::Supplier, settlement.totals.supplier),
+        (Account::GridFees, settlement.basis.grid_fees),
+        (Account::Congestion, settlement.basis.congestion),
+    ];
     for (account, expected) in households.chain(others) {
         let balance = balances.of_account(&account);
         if balance != expected {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use units::{Energy, Money, PointId, Slot, split};
+use units::{Energy, Money, PointId, Price, Slot, split};
 
 use crate::allotment::product;
 use crate::bill::{Basis, BillFault, Charges, Late, Own, charge, deviation, money};
@@ -47,6 +47,8 @@ pub struct Bill {
     /// Whether the meter was there; if not, its registers count as standing still until they
     /// arrive as [`Late`].
     pub measured: bool,
+    /// The price of the trade at the point's own node.
+    pub price: Option<Price>,
     /// The lines and their sum.
     pub charges: Charges,
     /// Exported renewable Wh that neighbours used in the slot: what rewards are paid for.
@@ -61,6 +63,7 @@ impl Bill {
         Own {
             bought: import.scheduled,
             sold: export.scheduled,
+            price: self.price,
             import: import.metered,
             export: export.metered,
             import_local: import.local,
@@ -221,8 +224,10 @@ pub fn settle(
     metered: &[Metered],
     late: &[Late],
 ) -> Result<Settlement, SettlementFault> {
-    let mut parties = parties(metered)?;
-    schedule(&mut parties, &clearing.fills)?;
+    // On a plate everybody has the one price, on a grid those who trade have their node's.
+    let common = if clearing.nodal.is_none() { clearing.price } else { None };
+    let mut parties = parties(metered, common)?;
+    schedule(&mut parties, clearing)?;
     add_late(&mut parties, late, clearing.slot)?;
     let parties: Vec<Party> = parties.into_values().collect();
 
@@ -232,7 +237,11 @@ pub fn settle(
     };
     let (short, long) = (sum(short_part), sum(long_part));
     let matched = Basis::match_of(terms, short, long);
-    let basis = Basis { slot: clearing.slot, terms, price: clearing.price, short, long, matched };
+    let (fees, rent) = clearing.nodal.as_ref().map_or((0, 0), |nodal| (nodal.fees, nodal.rent));
+    let surplus = |nano| money(nano).map_err(SettlementFault::Basis);
+    let (grid_fees, congestion) = (surplus(fees)?, surplus(rent)?);
+    let (slot, price) = (clearing.slot, clearing.price);
+    let basis = Basis { slot, terms, price, grid_fees, congestion, short, long, matched };
     let given = shares(&parties, &deviations, matched, short_part);
     let taken = shares(&parties, &deviations, matched, long_part);
     let eligible = eligible(&parties);
@@ -251,7 +260,7 @@ pub fn settle(
             let charges = charge(&own, &basis, &party.late)
                 .map_err(|fault| SettlementFault::Bill { point: point.clone(), fault })?;
             let measured = party.metered.flow.is_some();
-            Ok(Bill { point, measured, charges, eligible: eligible[i] })
+            Ok(Bill { point, measured, price: own.price, charges, eligible: eligible[i] })
         })
         .collect::<Result<Vec<_>, SettlementFault>>()?;
     let totals = Totals::of(&basis, &bills)?;
@@ -277,10 +286,13 @@ impl Party<'_> {
     }
 }
 
-fn parties(metered: &[Metered]) -> Result<BTreeMap<&PointId, Party<'_>>, SettlementFault> {
+fn parties(
+    metered: &[Metered],
+    price: Option<Price>,
+) -> Result<BTreeMap<&PointId, Party<'_>>, SettlementFault> {
     let mut parties = BTreeMap::new();
     for metered in metered {
-        let mut own = Own::default();
+        let mut own = Own { price, ..Own::default() };
         if let Some(Flow { import, export, produced }) = metered.flow {
             let named =
                 [("import", Some(import)), ("export", Some(export)), ("production", produced)];
@@ -303,10 +315,10 @@ fn parties(metered: &[Metered]) -> Result<BTreeMap<&PointId, Party<'_>>, Settlem
 
 fn schedule(
     parties: &mut BTreeMap<&PointId, Party<'_>>,
-    fills: &[Fill],
+    clearing: &Clearing,
 ) -> Result<(), SettlementFault> {
     let (mut bought, mut sold) = (Energy::ZERO, Energy::ZERO);
-    for Fill { point, side, energy, .. } in fills {
+    for Fill { point, side, energy, price } in &clearing.fills {
         let Some(party) = parties.get_mut(point) else {
             return Err(SettlementFault::UnknownPoint { point: point.clone(), what: "fill" });
         };
@@ -322,6 +334,9 @@ fn schedule(
             return Err(SettlementFault::DuplicateFill { point: point.clone(), side: *side });
         }
         *scheduled = *energy;
+        if clearing.nodal.is_some() {
+            party.own.price = Some(*price);
+        }
         *sum += *energy;
     }
     if bought != sold {

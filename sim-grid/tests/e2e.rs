@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anvil::{Anvil, FUNDED_KEY};
 use chain::At;
-use controller::config::Config;
+use controller::config::{Config, GridConfig};
 use mosquitto::Mosquitto;
 use protocol::Statement;
 use sim_grid::day::Day;
@@ -30,7 +30,12 @@ fn scenario() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/semiurb4")
 }
 
-async fn start(folder: &Path, from: Slot, broker: Option<BrokerUrl>, rpc: Option<RpcNode>) -> Day {
+async fn start(
+    folder: &Path,
+    from: Slot,
+    (broker, rpc): (Option<BrokerUrl>, Option<RpcNode>),
+    grid: Option<GridConfig>,
+) -> Day {
     let options = DemoOptions {
         scenario: scenario(),
         tariff: Some("flat".to_owned()),
@@ -40,6 +45,7 @@ async fn start(folder: &Path, from: Slot, broker: Option<BrokerUrl>, rpc: Option
         http: "127.0.0.1:0".parse().expect("an address"),
         broker,
         rpc,
+        grid,
         anchor_every_slots: 4,
         clock: None,
     };
@@ -47,11 +53,12 @@ async fn start(folder: &Path, from: Slot, broker: Option<BrokerUrl>, rpc: Option
 }
 
 /// A day of 96 slots, then everything that must be true of it.
-async fn a_day(broker: Option<BrokerUrl>, rpc: Option<RpcNode>) {
+async fn a_day(broker: Option<BrokerUrl>, rpc: Option<RpcNode>, grid: Option<GridConfig>) {
     let from = parse_slot("2016-07-23T00:00Z").expect("in the scenario");
     let started = clock::stopwatch();
     let folder = tempfile::tempdir().expect("a folder");
-    let mut day = start(folder.path(), from, broker, rpc).await;
+    let on_grid = grid.is_some();
+    let mut day = start(folder.path(), from, (broker, rpc), grid).await;
     let last = from.offset(96);
     day.open(from).await.expect("the street opens");
     let baseline = registers(&day);
@@ -72,7 +79,7 @@ async fn a_day(broker: Option<BrokerUrl>, rpc: Option<RpcNode>) {
         assert_eq!(inside, outside, "energy balances in {slot}");
         assert_eq!(totals.debit, totals.credit, "money balances in {slot}");
     }
-    ledger_is_zero_sum(&day, last).await;
+    ledger_is_zero_sum(&day, last, on_grid).await;
     settled_energy_is_the_meters(&day, &baseline, from, last).await;
     anchors_and_rewards(&day).await;
     let refused = day.demo.controller.reader.refusals(50).await.expect("readable");
@@ -80,10 +87,12 @@ async fn a_day(broker: Option<BrokerUrl>, rpc: Option<RpcNode>) {
     day.demo.stop().await.expect("stops");
 }
 
-async fn ledger_is_zero_sum(day: &Day, last: Slot) {
+async fn ledger_is_zero_sum(day: &Day, last: Slot, on_grid: bool) {
     let balances = day.demo.controller.reader.balances(last).await.expect("readable");
     assert_eq!(balances.values().sum::<Money>(), Money::ZERO, "the ledger sums to zero");
     assert!(balances["pool"].is_zero(), "the pool is empty");
+    let fees = balances.get("grid-fees").copied().unwrap_or_default();
+    assert_eq!(fees.is_positive(), on_grid, "the network is paid for, where there is one: {fees}");
     assert!(balances.len() > 40, "every household has an account");
 }
 
@@ -173,7 +182,9 @@ fn post_claim(url: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_day_with_embedded_parts() {
-    a_day(None, None).await;
+    // Every watt-hour pays for the cables it uses, and none more than they carry.
+    let grid = GridConfig { street_fee_e5: 150, ..GridConfig::default() };
+    a_day(None, None, Some(grid)).await;
 }
 
 /// The same day with parts that are not ours: Mosquitto instead of the broker in the process, anvil
@@ -192,7 +203,7 @@ async fn a_day_with_mosquitto_and_anvil() {
         .expect("a file");
     writeln!(file, "{FUNDED_KEY}").expect("written");
     let broker_url = broker.url().parse().expect("an address");
-    a_day(Some(broker_url), Some(RpcNode { url: node.url.clone(), key_file })).await;
+    a_day(Some(broker_url), Some(RpcNode { url: node.url.clone(), key_file }), None).await;
 }
 
 /// The tests' own need: the scenario has the day.

@@ -13,6 +13,7 @@ use super::line::{
     OrderLine, Seal, StatementLine, Street, TransferLine, TransfersLine,
 };
 use crate::config::Config;
+use crate::rules::StreetGrid;
 use crate::run::policy;
 use crate::store::read::{LogEntry, ReadFault, Reader, StoredTransfer};
 use meters::Meters;
@@ -85,6 +86,7 @@ impl Export {
     /// [`ExportFault`] when the slots are not all settled or the record does not fit.
     pub async fn begin(
         config: &Config,
+        grid: &StreetGrid,
         reader: &Reader,
         (first, last): (Slot, Slot),
     ) -> Result<Self, ExportFault> {
@@ -111,6 +113,7 @@ impl Export {
             gate_lead_s: config.market.gate_lead_s,
             reward_rate: policy.rate_wei_per_wh.to_string(),
             reward_cap: policy.cap_wei.to_string(),
+            grid: grid.form(),
             log,
             members: members(config, reader, first).await?,
         };
@@ -266,6 +269,7 @@ async fn members(
             renewable: home.renewable,
             max_import_w: home.max_import_w,
             max_export_w: home.max_export_w,
+            bus: home.bus.as_ref().map(ToString::to_string),
             rewards_before: rewards.to_string(),
         });
     }

@@ -15,6 +15,8 @@ use protocol::{
 use serde::{Deserialize, Serialize};
 use units::{CommunityId, PointId};
 
+use crate::rules::GridForm;
+
 /// Version of this form.
 pub const FORMAT: u32 = 1;
 
@@ -78,6 +80,9 @@ pub struct Street {
     pub reward_rate: String,
     /// Most rewards per slot, 10⁻¹⁸ tokens, decimal.
     pub reward_cap: String,
+    /// The grid that the members trade on; none when everybody is at one bus.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grid: Option<GridForm>,
     /// The log before the first slot.
     pub log: merkle::Frontier,
     /// The members, by metering point.
@@ -102,6 +107,9 @@ pub struct MemberLine {
     pub max_import_w: i64,
     /// Largest power to the grid, W.
     pub max_export_w: i64,
+    /// Bus it is connected to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bus: Option<String>,
     /// All rewards before the first slot, 10⁻¹⁸ tokens, decimal.
     pub rewards_before: String,
 }

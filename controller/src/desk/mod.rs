@@ -33,6 +33,7 @@ pub use restore::{RestoreFault, Saved, SavedClearing};
 use rounds::Cleared;
 
 use crate::config::MarketConfig;
+use crate::rules::StreetGrid;
 use crate::tariff::Tariff;
 
 /// Most slots that one step clears, and settles, when it has to catch up.
@@ -52,6 +53,8 @@ pub struct Setup {
     pub market: MarketConfig,
     /// The supplier's prices.
     pub tariff: Tariff,
+    /// The grid that the members trade on.
+    pub grid: StreetGrid,
     /// How rewards are earned in a slot.
     pub policy: Policy,
     /// Settled slots per anchored epoch.

@@ -91,8 +91,9 @@ impl Desk {
             return Err(Rejected::new("book is full", format!("{standing} orders")));
         }
         let terms = self.terms(slot);
-        let order = rules::to_market(order, point, Node::ROOT, [0; 32]).map_err(malformed)?;
-        Book::open(slot, terms, limits)
+        let order = rules::to_market(order, point, self.setup.grid.node(point), [0; 32])
+            .map_err(malformed)?;
+        Book::on_grid(slot, terms, limits, self.setup.grid.grid().clone())
             .place(order)
             .map_err(|refusal| Rejected::new("order", refusal.to_string()))?;
         Ok(())

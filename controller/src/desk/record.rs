@@ -6,7 +6,7 @@ use protocol::{
     merkle,
 };
 use serde::{Deserialize, Serialize};
-use units::{Energy, PointId, Slot};
+use units::{Energy, PointId, Price, Slot};
 
 use crate::rules::Registers;
 
@@ -96,6 +96,8 @@ pub struct FillRecord {
     pub side: &'static str,
     /// How much.
     pub quantity: Energy,
+    /// At which price.
+    pub price: Price,
     /// Digest of the order.
     pub order: B256,
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use market::{Book, Clearing, Fallback, Limits, LpFault, Method, Node, Proposal, clear};
+use market::{Book, Clearing, Fallback, Limits, LpFault, Method, Proposal, clear};
 use protocol::{B256, Down, Fill, Offer, Public, Topic};
-use units::{PointId, Price, Slot};
+use units::{Energy, PointId, Price, Slot};
 
 use super::{BookOrder, ClearedRecord, Desk, FillRecord, MAX_SLOTS_PER_STEP, Record, Step};
-use crate::rules::{self, digests_root, seed};
+use crate::rules::{self, PriceTree, digests_root, network, on_wire, seed};
 
 /// A cleared slot that waits for its readings.
 #[derive(Debug, Clone)]
@@ -54,7 +54,8 @@ impl Desk {
         self.send(Topic::Public(Public::Offer), offer, true, step);
     }
 
-    /// Closes the gates that are due: an empty book is cleared at once, any other goes to the solver.
+    /// Closes the gates that are due: an empty book and one on a grid are cleared at once, any other
+    /// goes to the solver.
     pub(super) fn close_gates(&mut self, now_ms: i64, step: &mut Step) {
         for _ in 0..MAX_SLOTS_PER_STEP {
             let slot = self.next_gate;
@@ -63,7 +64,8 @@ impl Desk {
             }
             let draw = self.draw(slot);
             let book = self.book(slot, draw.seed);
-            if book.is_empty() {
+            // On a grid the exact clearing is the answer, and there is no program to ask.
+            if book.is_empty() || !book.grid().is_plate() {
                 let solving = Solving { book, draw };
                 let clearing = clear(&solving.book, None);
                 self.finish_clearing(now_ms, solving, clearing, None, step);
@@ -105,9 +107,10 @@ impl Desk {
     fn book(&self, slot: Slot, seed: B256) -> Book {
         let limits = Limits { max_orders: self.setup.market.max_orders, ..Limits::default() };
         let terms = self.terms(slot);
-        let mut book = Book::open(slot, terms, limits);
+        let grid = &self.setup.grid;
+        let mut book = Book::on_grid(slot, terms, limits, grid.grid().clone());
         for (point, order) in self.books.get(&slot).into_iter().flatten() {
-            book.place(order.to_market(point, Node::ROOT, seed))
+            book.place(order.to_market(point, grid.node(point), seed))
                 .expect("checked when it was accepted");
         }
         book
@@ -124,8 +127,9 @@ impl Desk {
         let slot = clearing.slot;
         let Draw { orders_root, seed, .. } = draw;
         let orders = self.books.remove(&slot).unwrap_or_default();
-        let message = self.announce(now_ms, &clearing, draw, orders.len(), step);
-        let fills = self.announce_fills(now_ms, &clearing, &orders, step);
+        let prices = PriceTree::of(&self.setup.grid, &clearing, &self.setup.domain);
+        let message = self.announce(now_ms, (&clearing, prices.root()), draw, orders.len(), step);
+        let fills = self.announce_fills(now_ms, (&clearing, &prices), &orders, step);
         step.records.push(Record::Cleared(Box::new(ClearedRecord {
             book,
             clearing: clearing.clone(),
@@ -140,13 +144,14 @@ impl Desk {
     fn announce(
         &self,
         now_ms: i64,
-        clearing: &Clearing,
+        (clearing, (prices_root, prices)): (&Clearing, (B256, u32)),
         draw: Draw,
         orders: usize,
         step: &mut Step,
     ) -> protocol::Signed<protocol::Clearing> {
         let terms = self.terms(clearing.slot);
         let interval = clearing.interval.map(|(low, high)| vec![low, high]).unwrap_or_default();
+        let (grid_fees, congestion) = network(clearing);
         let body = protocol::Clearing {
             slot: clearing.slot.number(),
             orders_root: draw.orders_root,
@@ -154,11 +159,16 @@ impl Desk {
             seed: draw.seed,
             orders: u32::try_from(orders).unwrap_or(u32::MAX),
             cleared_wh: clearing.cleared.wh(),
-            price: clearing.price.map(Price::nano_per_wh).into_iter().collect(),
+            price: on_wire(clearing.price),
             interval: interval.into_iter().map(Price::nano_per_wh).collect(),
             retail: terms.retail().nano_per_wh(),
             feed_in: terms.feed_in().nano_per_wh(),
-            method: method(&clearing.method),
+            grid: self.setup.grid.digest(),
+            prices_root,
+            prices,
+            grid_fees,
+            congestion,
+            method: method(clearing),
             time_ms: now_ms,
         };
         let signed = protocol::Signed::by_operator(body, &self.setup.domain, &self.setup.key);
@@ -171,7 +181,7 @@ impl Desk {
     fn announce_fills(
         &self,
         now_ms: i64,
-        clearing: &Clearing,
+        (clearing, prices): (&Clearing, &PriceTree),
         orders: &BTreeMap<PointId, BookOrder>,
         step: &mut Step,
     ) -> Vec<FillRecord> {
@@ -179,7 +189,16 @@ impl Desk {
         for (point, order) in orders {
             let body = &order.signed.body;
             let side = rules::side(body).expect("known when the order was accepted");
-            let quantity = clearing.filled(point, side);
+            let fill = clearing.fill(point, side);
+            let quantity = fill.map_or(Energy::ZERO, |fill| fill.energy);
+            let price = fill.map(|fill| fill.price);
+            // On a plate everybody hears the price, on a grid those who trade hear their own.
+            let heard = if clearing.nodal.is_none() { clearing.price } else { price };
+            let proof = price.and_then(|_| prices.proof(self.setup.grid.node(point)));
+            let (bus, position, path) = match proof {
+                Some((bus, position, path)) => (vec![bus], position, path),
+                None => (Vec::new(), 0, Vec::new()),
+            };
             let fill = Fill {
                 point: point.to_string(),
                 slot: body.slot,
@@ -187,17 +206,20 @@ impl Desk {
                 order: order.digest,
                 side: body.side.clone(),
                 quantity_wh: quantity.wh(),
-                price: clearing.price.map(Price::nano_per_wh).into_iter().collect(),
+                price: on_wire(heard),
+                bus,
+                position,
+                path,
                 time_ms: now_ms,
             };
             self.send(Topic::Down(point.clone(), Down::Fill), fill, false, step);
-            if quantity.is_positive() {
+            if let Some(price) = price {
                 let side = match side {
                     market::Side::Buy => "buy",
                     market::Side::Sell => "sell",
                 };
                 let record =
-                    FillRecord { point: point.clone(), side, quantity, order: order.digest };
+                    FillRecord { point: point.clone(), side, quantity, price, order: order.digest };
                 records.push(record);
             }
         }
@@ -205,8 +227,9 @@ impl Desk {
     }
 }
 
-fn method(method: &Method) -> String {
-    match method {
+fn method(clearing: &Clearing) -> String {
+    match &clearing.method {
+        _ if clearing.nodal.is_some() => "exact, on the grid".to_owned(),
         Method::Lp => "lp".to_owned(),
         Method::Exact(Fallback::NotAsked) => "merit order: the book is empty".to_owned(),
         Method::Exact(fallback) => format!("merit order: {fallback}"),

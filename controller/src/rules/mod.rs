@@ -6,6 +6,7 @@ mod metering;
 mod ordering;
 mod plausible;
 mod settling;
+mod street_grid;
 
 pub use draw::{digests_root, rank, salt, seed};
 pub use metering::{Metering, Registers, Span, meter};
@@ -14,3 +15,4 @@ pub use plausible::{
     Connection, Implausible, MAX_SKEW_MS, MAX_SLOT, energy_bound, implausible, registers,
 };
 pub use settling::{Member, Outcome, Place, SettlingFault, SlotBasis, settle_slot};
+pub use street_grid::{GridForm, PriceTree, StreetGrid, StreetGridFault, network, on_wire};

@@ -1,13 +1,15 @@
 //! The settlement of one slot, from meterings and a clearing to statements and a header.
 
+use std::collections::BTreeMap;
+
 use market::{
     Clearing, Cumulative, Eligible, Flow, Late, LedgerFault, Metered, Policy, RewardFault,
     Settlement, SettlementFault, Terms, Transfer, mint, post, settle,
 };
-use protocol::{B256, Header, LateLine, Statement, Totals, U256, merkle};
+use protocol::{B256, BusPrice, Header, LateLine, Statement, Totals, U256, merkle};
 use units::{Energy, PointId, Slot};
 
-use super::{Metering, rank};
+use super::{Metering, StreetGrid, on_wire, rank};
 
 /// One metering point as a slot's settlement sees it.
 #[derive(Debug, Clone)]
@@ -30,6 +32,8 @@ pub struct SlotBasis<'a> {
     pub terms: &'a dyn Fn(Slot) -> Terms,
     /// How rewards are earned.
     pub policy: Policy,
+    /// The grid that they trade on.
+    pub grid: &'a StreetGrid,
     /// All members, with or without readings.
     pub members: &'a [Member],
 }
@@ -59,6 +63,8 @@ pub struct Outcome {
     pub totals: Totals,
     /// All rewards after this slot.
     pub rewards: Cumulative,
+    /// What the prices of those who traded on a grid are made of.
+    pub buses: BTreeMap<PointId, BusPrice>,
 }
 
 /// Settles a slot.
@@ -86,7 +92,13 @@ pub fn settle_slot(basis: &SlotBasis<'_>, rewards: &Cumulative) -> Result<Outcom
     let mut rewards = rewards.clone();
     rewards.add(&mint(basis.policy, &eligible)?)?;
     let totals = totals(&settlement, &transfers, &rewards);
-    Ok(Outcome { settlement, transfers, totals, rewards })
+    let buses = settlement.bills.iter().filter_map(|bill| {
+        bill.price?;
+        let price = basis.grid.bus_price(basis.clearing, basis.grid.node(&bill.point))?;
+        Some((bill.point.clone(), price))
+    });
+    let buses = buses.collect();
+    Ok(Outcome { settlement, transfers, totals, rewards, buses })
 }
 
 fn metered(basis: &SlotBasis<'_>, member: &Member) -> Metered {
@@ -134,6 +146,8 @@ fn totals(settlement: &Settlement, transfers: &[Transfer], rewards: &Cumulative)
         debit: through_pool(|transfer| &transfer.credit),
         credit: through_pool(|transfer| &transfer.debit),
         supplier: sums.supplier.nano(),
+        grid_fees: settlement.basis.grid_fees.nano(),
+        congestion: settlement.basis.congestion.nano(),
         reward_wh: sums.eligible.wh(),
         reward_total: U256::from(rewards.total()),
     }
@@ -144,8 +158,6 @@ impl Outcome {
     #[must_use]
     pub fn statements(&self, salt: impl Fn(&PointId) -> B256) -> Vec<Statement> {
         let slot = self.settlement.basis.slot;
-        let price: Vec<i64> =
-            self.settlement.basis.price.map(units::Price::nano_per_wh).into_iter().collect();
         let statement = |bill: &market::Bill| {
             let market::Charges { import, export, late, amount } = &bill.charges;
             Statement {
@@ -157,7 +169,8 @@ impl Outcome {
                 export_wh: export.metered.wh(),
                 bought_wh: import.scheduled.wh(),
                 sold_wh: export.scheduled.wh(),
-                price: price.clone(),
+                price: on_wire(bill.price),
+                bus: self.buses.get(&bill.point).cloned().into_iter().collect(),
                 import_deviation_wh: import.deviation.wh(),
                 export_deviation_wh: export.deviation.wh(),
                 import_local_wh: import.local.wh(),
@@ -174,7 +187,7 @@ impl Outcome {
     /// The slot's header at its place in the log.
     #[must_use]
     pub fn header(&self, place: &Place) -> Header {
-        let market::Basis { slot, terms, price, short, long, matched } = self.settlement.basis;
+        let market::Basis { slot, terms, price, short, long, matched, .. } = self.settlement.basis;
         let count = |n: usize| u32::try_from(n).expect("bounded by the enrolment");
         Header {
             slot: slot.number(),
@@ -187,7 +200,7 @@ impl Outcome {
             missing: count(self.settlement.totals.missing),
             retail: terms.retail().nano_per_wh(),
             feed_in: terms.feed_in().nano_per_wh(),
-            price: price.map(units::Price::nano_per_wh).into_iter().collect(),
+            price: on_wire(price),
             scheduled_wh: self.settlement.totals.scheduled.wh(),
             short_wh: short.wh(),
             long_wh: long.wh(),

@@ -16,6 +16,7 @@ use crate::desk::{Enrolment, Setup};
 use crate::http::events::Event;
 use crate::http::{ChainKind, OnChain, Rpc};
 use crate::keys;
+use crate::rules::StreetGrid;
 use crate::store::{Store, StoreFault};
 use crate::tariff::Tariff;
 
@@ -98,13 +99,19 @@ pub fn enrolments(config: &Config) -> Vec<Enrolment> {
     config.households.iter().map(enrol).collect()
 }
 
-pub(super) fn desk(config: &Config, secrets: &Secrets, tariff: &Tariff) -> Result<Setup, RunFault> {
+pub(super) fn desk(
+    config: &Config,
+    secrets: &Secrets,
+    tariff: &Tariff,
+    grid: StreetGrid,
+) -> Result<Setup, RunFault> {
     Ok(Setup {
         domain: Domain::new(config.community.clone()),
         key: secrets.key(),
         salt_secret: secrets.salt,
         market: config.market.clone(),
         tariff: tariff.clone(),
+        grid,
         policy: policy(&config.rewards),
         anchor_every_slots: config.chain.anchor_every_slots,
         enrolments: enrolments(config),
@@ -113,8 +120,7 @@ pub(super) fn desk(config: &Config, secrets: &Secrets, tariff: &Tariff) -> Resul
 
 pub(super) fn network(config: &Config) -> Result<Option<Arc<feeder::Network>>, RunFault> {
     let Some(feeder) = &config.feeder else { return Ok(None) };
-    let network = feeder::Network::read(|name| std::fs::File::open(feeder.dir.join(name)))
-        .map_err(|error| RunFault::Feeder(format!("{}: {error}", feeder.dir.display())))?;
+    let network = crate::grid::network(&feeder.dir).map_err(RunFault::Feeder)?;
     Ok(Some(Arc::new(network)))
 }
 

@@ -171,30 +171,29 @@ impl Store {
         &mut self,
         settled: Option<Slot>,
     ) -> Result<Vec<SavedClearing>, StoreFault> {
-        let rows = sqlx::query("SELECT message FROM clearing WHERE slot > ? ORDER BY slot")
+        let rows = sqlx::query("SELECT nodal, message FROM clearing WHERE slot > ? ORDER BY slot")
             .bind(settled.map_or(i64::MIN, Slot::number))
             .fetch_all(&mut self.connection)
             .await?;
         let mut clearings = Vec::with_capacity(rows.len());
         for row in rows {
             let message: Signed<protocol::Clearing> = json(&row, "message")?;
-            let price = message.body.price.first().copied().map(Price::from_nano_per_wh);
-            let fills = self.load_fills(message.body.slot, price.unwrap_or_default()).await?;
-            clearings.push(saved_clearing(&message.body, fills)?);
+            let fills = self.load_fills(message.body.slot).await?;
+            let nodal: Option<String> = row.try_get("nodal")?;
+            let nodal = nodal.map(|text| serde_json::from_str(&text)).transpose();
+            let nodal = nodal.map_err(StoreFault::damaged)?;
+            clearings.push(saved_clearing(&message.body, fills, nodal)?);
         }
         Ok(clearings)
     }
 
-    async fn load_fills(
-        &mut self,
-        slot: i64,
-        price: Price,
-    ) -> Result<Vec<market::Fill>, StoreFault> {
-        let rows =
-            sqlx::query("SELECT point, side, quantity_wh FROM fill WHERE slot = ? ORDER BY point")
-                .bind(slot)
-                .fetch_all(&mut self.connection)
-                .await?;
+    async fn load_fills(&mut self, slot: i64) -> Result<Vec<market::Fill>, StoreFault> {
+        let rows = sqlx::query(
+            "SELECT point, side, quantity_wh, price FROM fill WHERE slot = ? ORDER BY point",
+        )
+        .bind(slot)
+        .fetch_all(&mut self.connection)
+        .await?;
         rows.iter()
             .map(|row| {
                 let side: String = row.try_get("side")?;
@@ -204,6 +203,7 @@ impl Store {
                     other => return Err(StoreFault::damaged(format!("side {other:?}"))),
                 };
                 let energy = Energy::from_wh(row.try_get("quantity_wh")?);
+                let price = Price::from_nano_per_wh(row.try_get("price")?);
                 Ok(market::Fill { point: point(row)?, side, energy, price })
             })
             .collect()
@@ -229,6 +229,7 @@ impl Store {
 fn saved_clearing(
     body: &protocol::Clearing,
     fills: Vec<market::Fill>,
+    nodal: Option<market::Nodal>,
 ) -> Result<SavedClearing, StoreFault> {
     let price = |nano: &i64| Price::from_nano_per_wh(*nano);
     let interval = match body.interval.as_slice() {
@@ -244,8 +245,8 @@ fn saved_clearing(
         price: body.price.first().map(price),
         interval,
         fills,
-        nodal: None,
         method: market::Method::Lp,
+        nodal,
     };
     Ok(SavedClearing { clearing, orders_root: body.orders_root, seed: body.seed })
 }

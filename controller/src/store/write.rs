@@ -144,7 +144,8 @@ async fn cleared(db: &mut SqliteConnection, record: &ClearedRecord) -> Result<()
     let body = &record.message.body;
     sqlx::query(
         "INSERT INTO clearing (slot, cleared_wh, price, price_low, price_high, retail, feed_in, \
-         orders, method, solve_us, time_ms, message) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         orders, method, solve_us, time_ms, nodal, message) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(body.slot)
     .bind(body.cleared_wh)
@@ -157,6 +158,7 @@ async fn cleared(db: &mut SqliteConnection, record: &ClearedRecord) -> Result<()
     .bind(&body.method)
     .bind(record.solve_us)
     .bind(body.time_ms)
+    .bind(record.clearing.nodal.as_ref().map(text))
     .bind(text(&record.message))
     .execute(&mut *db)
     .await?;
@@ -172,12 +174,13 @@ async fn cleared(db: &mut SqliteConnection, record: &ClearedRecord) -> Result<()
             .push_bind(level.quantity.wh());
     })
     .await?;
-    let head = "INSERT INTO fill (slot, point, side, quantity_wh, order_digest) ";
+    let head = "INSERT INTO fill (slot, point, side, quantity_wh, price, order_digest) ";
     insert(db, head, "", &record.fills, |mut row, fill| {
         row.push_bind(body.slot)
             .push_bind(fill.point.to_string())
             .push_bind(fill.side)
             .push_bind(fill.quantity.wh())
+            .push_bind(fill.price.nano_per_wh())
             .push_bind(fill.order.to_vec());
     })
     .await
@@ -247,6 +250,8 @@ pub(crate) fn reason(reason: &market::Reason) -> String {
         market::Reason::Retail => "retail".to_owned(),
         market::Reason::FeedIn => "feed-in".to_owned(),
         market::Reason::Late(slot) => format!("late {}", slot.number()),
+        market::Reason::GridFees => "grid fees".to_owned(),
+        market::Reason::Congestion => "congestion".to_owned(),
         market::Reason::Residual => "residual".to_owned(),
         market::Reason::Difference => "difference".to_owned(),
         market::Reason::Shortfall => "shortfall".to_owned(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use controller::config::MarketConfig;
 use controller::desk::{Desk, Enrolment, Input, Outgoing, Setup, Step};
+use controller::rules::StreetGrid;
 use controller::store::Store;
 use controller::tariff::Tariff;
 use market::{Policy, Terms, propose};
@@ -142,6 +143,7 @@ pub fn setup(homes: &[Home]) -> Setup {
         salt_secret: [5; 32],
         market: MarketConfig::default(),
         tariff: Tariff::Flat(terms.expect("on the tick")),
+        grid: StreetGrid::default(),
         policy: Policy { rate_wei_per_wh: WEI / 1_000, cap_wei: 100 * WEI },
         anchor_every_slots: 4,
         enrolments: homes.iter().map(Home::enrolment).collect(),

@@ -15,8 +15,9 @@ pub use alloy_primitives::{Address, B256, U256, keccak256};
 pub use domain::Domain;
 pub use keys::{HouseholdKey, InvalidKey, KeyText, OperatorKey, public_key_from_hex};
 pub use message::{
-    Ask, Audit, Checkpoint, Clearing, ClockStatus, Delivery, Fill, Header, LateLine, Live, Offer,
-    Order, Peg, Quality, Reading, Receipt, Refusal, Side, Statement, Step, Totals, Verdict,
+    Ask, Audit, BusPrice, Checkpoint, Clearing, ClockStatus, Delivery, Fill, Header, LateLine,
+    Live, Offer, Order, Peg, Quality, Reading, Receipt, Refusal, Side, Statement, Step, Totals,
+    Verdict,
 };
 pub use signed::{Message, Refused, Signature, Signed, Verified};
 pub use topic::{Down, Public, Topic, Up, wildcard_up};

@@ -152,6 +152,22 @@ sol! {
         int64 time_ms;
     }
 
+    /// The price at one bus of the grid and what it is made of; nano-currency per Wh. Its digest is
+    /// a leaf of the clearing's tree of prices.
+    #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct BusPrice {
+        int64 slot;
+        string bus;
+        /// The sum of the parts.
+        int64 price;
+        int64 energy;
+        /// Fees of the grid; negative where a seller bears them.
+        int64 grid_fee;
+        /// What full branches add or take off.
+        int64 congestion;
+    }
+
     /// The result of an auction, for everyone.
     #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -165,12 +181,20 @@ sol! {
         bytes32 seed;
         uint32 orders;
         int64 cleared_wh;
-        /// Uniform price; none without a trade.
+        /// Uniform price, at the root of the grid; none without a trade there.
         int64[] price;
         /// Lowest and highest market-clearing price; none without a trade.
         int64[] interval;
         int64 retail;
         int64 feed_in;
+        /// Digest of the grid, its limits and fees; zero when everybody is at one bus.
+        bytes32 grid;
+        /// Merkle root over the prices of the buses that trade, by the grid's order, and how many.
+        bytes32 prices_root;
+        uint32 prices;
+        /// What buyers pay more than sellers get: the network's fees, and the rent of full branches.
+        int64 grid_fees;
+        int64 congestion;
         /// `lp`, or `merit order: ` and why.
         string method;
         int64 time_ms;
@@ -188,6 +212,11 @@ sol! {
         string side;
         int64 quantity_wh;
         int64[] price;
+        /// The price of the household's bus, when it trades on a grid; its place in the clearing's
+        /// tree of prices, and the siblings from there to its root.
+        BusPrice[] bus;
+        uint64 position;
+        bytes32[] path;
         int64 time_ms;
     }
 
@@ -219,8 +248,11 @@ sol! {
         /// Scheduled by the auction.
         int64 bought_wh;
         int64 sold_wh;
-        /// Price of local energy in this slot; none when there was no local trade at all.
+        /// What a Wh of the trade cost: the slot's price, or that of the household's own bus; none
+        /// without any.
         int64[] price;
+        /// What the price of the own bus is made of, when it trades on a grid.
+        BusPrice[] bus;
         /// Metered minus scheduled on each leg; positive = short, negative = long.
         int64 import_deviation_wh;
         int64 export_deviation_wh;
@@ -252,6 +284,9 @@ sol! {
         int64 credit;
         /// What the supplier gets from the whole street.
         int64 supplier;
+        /// What buyers paid more than sellers got: for the network, and because branches were full.
+        int64 grid_fees;
+        int64 congestion;
         int64 reward_wh;
         /// All rewards ever earned by all, in 10^-18 tokens.
         uint256 reward_total;

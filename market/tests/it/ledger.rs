@@ -92,7 +92,13 @@ fn only_real_movements_are_booked() {
 
 #[test]
 fn accounts_have_names_that_read_back() {
-    for account in [Account::Pool, Account::Supplier, Account::Household(point("DE-01_x.2"))] {
+    for account in [
+        Account::Pool,
+        Account::Supplier,
+        Account::GridFees,
+        Account::Congestion,
+        Account::Household(point("DE-01_x.2")),
+    ] {
         assert_eq!(account.to_string().parse(), Ok(account));
     }
     for bad in ["", "Pool", "household", "household:", "household:a/b", "household:pool:x"] {

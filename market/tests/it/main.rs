@@ -8,6 +8,7 @@ mod horizon;
 mod ladder;
 mod ledger;
 mod nodal;
+mod nodal_money;
 mod plate;
 mod radial;
 mod radial_grid;

@@ -246,7 +246,10 @@ fn a_household_refuses_figures_that_cannot_be_right() {
     let outside = |fault: &BillFault| matches!(fault, BillFault::PriceOutsideTariff { .. });
     check(own, Basis { price: Some(e5(30_001)), ..basis }, outside);
     check(own, Basis { terms: terms(20_000, 20_000), ..basis }, outside);
-    check(own, Basis { price: None, ..basis }, |f| matches!(f, BillFault::NoPrice { .. }));
+    check(Own { price: None, ..own }, basis, |f| matches!(f, BillFault::NoPrice { .. }));
+    check(Own { price: Some(e5(30_001)), ..own }, basis, outside);
+    let negative = |fault: &BillFault| matches!(fault, BillFault::NegativeSurplus { .. });
+    check(own, Basis { congestion: Money::from_nano(-1), ..basis }, negative);
     let bounds = |fault: &BillFault| matches!(fault, BillFault::OutOfBounds { .. });
     check(Own { import: wh(-1), ..own }, basis, bounds);
     check(Own { sold: wh(10_000_000_001), ..own }, basis, bounds);
@@ -434,6 +437,7 @@ proptest! {
             let own = Own {
                 bought: world.clearing.filled(&bill.point, Side::Buy),
                 sold: world.clearing.filled(&bill.point, Side::Sell),
+                price: world.clearing.price,
                 import: metered.flow.map_or(wh(0), |flow| flow.import),
                 export: metered.flow.map_or(wh(0), |flow| flow.export),
                 import_local: bill.charges.import.local,

@@ -10,7 +10,7 @@ use protocol::merkle::{self, Frontier};
 use protocol::{
     Address, Delivery, Domain, Header, LateLine, Order, Peg, Side, Statement, keccak256,
 };
-use units::{Energy, PointId, Price, Slot};
+use units::{Energy, Money, PointId, Price, Slot};
 
 use super::book::Book;
 use super::edges::Edges;
@@ -170,6 +170,7 @@ pub fn bill(delivery: &Delivery, known: &Knowledge<'_>) -> Result<(), Finding> {
     sums(header)?;
     published(header, known)?;
     registers(statement, header, known)?;
+    price(statement, header, known)?;
     order(statement, header, known)?;
     amount(statement, header, known.point)?;
     rewards(statement, header, known.witness)
@@ -202,6 +203,8 @@ fn published(header: &Header, known: &Knowledge<'_>) -> Result<(), Finding> {
         same("clearing price", header.price.as_slice(), clearing.price.as_slice())?;
         same("orders root", header.orders_root, clearing.orders_root)?;
         same("scheduled energy", header.scheduled_wh, clearing.cleared_wh)?;
+        same("grid fees", header.totals.grid_fees, clearing.grid_fees)?;
+        same("congestion", header.totals.congestion, clearing.congestion)?;
         // Whoever could choose the seed could choose who gets the last watt-hours of a tie.
         let (log, orders) = (clearing.log_root.as_slice(), clearing.orders_root.as_slice());
         let seed = keccak256([log, orders, &header.slot.to_be_bytes()].concat());
@@ -331,8 +334,8 @@ fn order(statement: &Statement, header: &Header, known: &Knowledge<'_>) -> Resul
             Side::Buy => limit.is_none_or(|limit| price > limit),
             Side::Sell => limit.is_none_or(|limit| price < limit),
         };
-        if header.price.first().copied().is_none_or(worse) {
-            let price = header.price.first();
+        if statement.price.first().copied().is_none_or(worse) {
+            let price = statement.price.first();
             return finding(format!("traded at {price:?} against a limit of {limit:?}"));
         }
     }
@@ -353,8 +356,47 @@ fn marginal_limit(order: &Order, traded_wh: i64, header: &Header) -> Option<i64>
     }
 }
 
+/// The price of the trade: the slot's, or on a grid the one that the clearing has for the own bus.
+fn price(statement: &Statement, header: &Header, known: &Knowledge<'_>) -> Result<(), Finding> {
+    let slot = Slot::new(statement.slot);
+    let clearing = known.book.clearing(slot);
+    let is_grid = clearing.map(|clearing| !clearing.grid.is_zero());
+    let Some(bus) = statement.bus.first() else {
+        // Nobody has a price on a grid without a trade, and everybody has the slot's on a plate.
+        let traded = statement.bought_wh != 0 || statement.sold_wh != 0;
+        if is_grid == Some(true) && traded {
+            let what = "a trade on the grid without the price of its bus";
+            return Err(Finding::Bill(what.to_owned()));
+        }
+        if is_grid != Some(false) && !traded && statement.price.is_empty() {
+            return Ok(());
+        }
+        return same("price", statement.price.as_slice(), header.price.as_slice());
+    };
+    same("number of own buses", statement.bus.len(), 1)?;
+    same("buses on a plate", is_grid == Some(false), false)?;
+    same("slot of the price", bus.slot, statement.slot)?;
+    same("price", statement.price.as_slice(), [bus.price].as_slice())?;
+    let parts = [bus.energy, bus.grid_fee, bus.congestion].map(i128::from);
+    same("price, by its parts,", i128::from(bus.price), parts.iter().sum())?;
+    let told = known.book.order(slot).and_then(|order| order.bus.as_ref());
+    if let Some(told) = told {
+        same("price of the bus", bus, &told.price)?;
+    }
+    if let (Some(told), Some(clearing)) = (told, clearing) {
+        let leaf = merkle::leaf(known.domain.digest(bus));
+        let (root, count) = (clearing.prices_root, u64::from(clearing.prices));
+        if !merkle::includes(root, count, told.position, leaf, &told.path) {
+            return Err(Finding::Bill(format!(
+                "the price at bus {} is not among the {count} of the clearing",
+                bus.bus
+            )));
+        }
+    }
+    Ok(())
+}
+
 fn amount(statement: &Statement, header: &Header, point: &PointId) -> Result<(), Finding> {
-    same("price", statement.price.as_slice(), header.price.as_slice())?;
     let fault = |error: &dyn std::fmt::Display| Finding::Bill(error.to_string());
     let terms = |retail: i64, feed_in: i64| {
         Terms::new(Price::from_nano_per_wh(retail), Price::from_nano_per_wh(feed_in))
@@ -364,6 +406,8 @@ fn amount(statement: &Statement, header: &Header, point: &PointId) -> Result<(),
         slot: Slot::new(header.slot),
         terms: terms(header.retail, header.feed_in)?,
         price: header.price.first().copied().map(Price::from_nano_per_wh),
+        grid_fees: Money::from_nano(header.totals.grid_fees),
+        congestion: Money::from_nano(header.totals.congestion),
         short: Energy::from_wh(header.short_wh),
         long: Energy::from_wh(header.long_wh),
         matched: Energy::from_wh(header.matched_wh),
@@ -371,6 +415,7 @@ fn amount(statement: &Statement, header: &Header, point: &PointId) -> Result<(),
     let own = Own {
         bought: Energy::from_wh(statement.bought_wh),
         sold: Energy::from_wh(statement.sold_wh),
+        price: statement.price.first().copied().map(Price::from_nano_per_wh),
         import: Energy::from_wh(statement.import_wh),
         export: Energy::from_wh(statement.export_wh),
         import_local: Energy::from_wh(statement.import_local_wh),

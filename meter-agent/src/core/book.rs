@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use protocol::{Clearing, Offer, Order, Side};
+use protocol::{B256, BusPrice, Clearing, Fill, Offer, Order, Side};
 use serde::{Deserialize, Serialize};
 use units::Slot;
 
@@ -22,6 +22,22 @@ pub struct Placed {
     pub accepted: Option<bool>,
     /// What it got, Wh; none until the operator says so.
     pub filled_wh: Option<i64>,
+    /// The price at the household's bus as it was told with the fill, and its place in the
+    /// clearing's tree of prices; none without a trade on a grid.
+    #[serde(default)]
+    pub bus: Option<ToldPrice>,
+}
+
+/// A price with its proof.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToldPrice {
+    /// The price and its parts.
+    pub price: BusPrice,
+    /// Its position in the tree.
+    pub position: u64,
+    /// Siblings up to the root.
+    pub path: Vec<B256>,
 }
 
 impl Placed {
@@ -100,7 +116,7 @@ impl Book {
 
     /// Notes an own order.
     pub fn place(&mut self, body: Order) {
-        self.orders.insert(body.slot, Placed { body, accepted: None, filled_wh: None });
+        self.orders.insert(body.slot, Placed { body, accepted: None, filled_wh: None, bus: None });
         trim(&mut self.orders, KEPT);
     }
 
@@ -111,9 +127,16 @@ impl Book {
     }
 
     /// Notes what an order got; whether it was ours.
-    pub fn fill(&mut self, slot: i64, seq: u64, filled_wh: i64) -> bool {
-        let order = self.orders.get_mut(&slot).filter(|order| order.body.seq == seq);
-        order.map(|order| order.filled_wh = Some(filled_wh)).is_some()
+    pub fn fill(&mut self, fill: &Fill) -> bool {
+        let order = self.orders.get_mut(&fill.slot).filter(|order| order.body.seq == fill.seq);
+        let Some(order) = order else { return false };
+        order.filled_wh = Some(fill.quantity_wh);
+        order.bus = fill.bus.first().map(|price| ToldPrice {
+            price: price.clone(),
+            position: fill.position,
+            path: fill.path.clone(),
+        });
+        true
     }
 
     /// Notes the public result of an auction.

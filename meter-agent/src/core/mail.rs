@@ -116,7 +116,7 @@ impl Core {
     }
 
     fn fill(&mut self, fill: &Fill, effects: &mut Vec<Effect>) {
-        if self.book.fill(fill.slot, fill.seq, fill.quantity_wh) && plausible(fill.slot) {
+        if self.book.fill(fill) && plausible(fill.slot) {
             effects.push(Effect::Report(
                 Level::Debug,
                 format!("slot {}: {} {} Wh", Slot::new(fill.slot), fill.side, fill.quantity_wh),

@@ -98,6 +98,7 @@ pub async fn measure(load: &AgentLoad, folder: &Path) -> anyhow::Result<AgentCos
         http: ([127, 0, 0, 1], 0).into(),
         broker: None,
         rpc: None,
+        grid: None,
         anchor_every_slots: 4,
         clock: Some(anchor),
     };

@@ -103,6 +103,7 @@ async fn start(load: &StreetLoad, folder: &Path) -> anyhow::Result<Day> {
         http: ([127, 0, 0, 1], 0).into(),
         broker: None,
         rpc: None,
+        grid: None,
         anchor_every_slots: ANCHOR_EVERY_SLOTS,
         clock: None,
     };

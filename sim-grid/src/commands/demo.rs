@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::Args;
 use clock::{Clock, ClockConfig};
+use controller::config::GridConfig;
 use controller::http::events::Event;
 use sim_grid::demo::{Demo, DemoOptions, RpcNode};
 use sim_grid::faces::BrokerUrl;
@@ -47,6 +48,13 @@ pub struct DemoArgs {
     /// Settled slots per anchored epoch.
     #[arg(long, default_value_t = 4)]
     anchor_every_slots: u32,
+    /// Fee for the street's cables in the auction, 10⁻⁵ currency per kWh; nobody trades more than
+    /// they carry.
+    #[arg(long, default_value_t = 150)]
+    grid_fee: i64,
+    /// Trade as if everybody were at one place, without limits and fees.
+    #[arg(long, conflicts_with = "grid_fee")]
+    plate: bool,
     /// Keep everything in this folder and go on from there at the next start; otherwise a temporary
     /// folder that is removed at the end.
     #[arg(long)]
@@ -89,6 +97,8 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
             .clone()
             .zip(args.rpc_key.clone())
             .map(|(url, key_file)| RpcNode { url, key_file }),
+        grid: (!args.plate)
+            .then(|| GridConfig { street_fee_e5: args.grid_fee, ..GridConfig::default() }),
         anchor_every_slots: args.anchor_every_slots,
         clock: Some(anchor),
     };

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clock::{Clock, ClockConfig};
+use controller::config::GridConfig;
 use controller::run::Running;
 use units::{PointId, Slot};
 
@@ -41,6 +42,8 @@ pub struct DemoOptions {
     pub broker: Option<BrokerUrl>,
     /// An EVM node; otherwise one in the process.
     pub rpc: Option<RpcNode>,
+    /// Limits and fees of the scenario's network in the auction; none: everybody is at one place.
+    pub grid: Option<GridConfig>,
     /// Settled slots per anchored epoch.
     pub anchor_every_slots: u32,
     /// The `[clock]` section of every configuration; none when the clock is moved by hand.

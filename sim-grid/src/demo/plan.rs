@@ -99,6 +99,7 @@ impl Plan {
                 feed_in_e5: None,
             },
             feeder: Some(FeederConfig { dir: folder }),
+            grid: options.grid.clone(),
             chain: ChainConfig {
                 rpc: options.rpc.as_ref().map(|node| node.url.clone()),
                 key_file: match &options.rpc {

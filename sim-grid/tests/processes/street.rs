@@ -350,6 +350,7 @@ fn write_controller(
             feed_in_e5: None,
         },
         feeder: Some(desk::FeederConfig { dir: street.to_owned() }),
+        grid: None,
         chain: desk::ChainConfig {
             anchor_every_slots: ANCHOR_EVERY_SLOTS,
             ..desk::ChainConfig::default()

@@ -1,14 +1,14 @@
 //! The auction of a slot: the book as it was signed, the draw that nobody could choose, and the one
 //! result that follows.
 
-use market::{Book, Clearing, Fill, Limits, Method, Node, Order, Side, Terms, clear};
+use market::{Book, Clearing, Fill, Limits, Method, Order, Side, Terms, clear};
 use protocol::{B256, Statement};
 use units::{Energy, PointId, Price, Slot};
 
 use super::super::line::{ClearingLine, OrderLine, StatementLine};
 use super::findings::Findings;
 use super::state::State;
-use crate::rules::{self, digests_root, energy_bound, rank, seed};
+use crate::rules::{self, PriceTree, digests_root, energy_bound, network, rank, seed};
 
 /// What a settlement needs to know of an auction.
 pub struct Auction {
@@ -64,8 +64,8 @@ pub fn check(
     }
     let book = book(state, slot, terms, drawn, orders, found);
     let clearing = clear(&book, None);
-    compare(number, slot, body, &clearing, found);
-    certify(number, slot, body, &book, statements, found);
+    compare(number, slot, body, (state, &clearing), found);
+    certify(number, slot, body, (&book, &clearing), statements, found);
     Some(Auction { clearing, orders_root, seed: drawn })
 }
 
@@ -100,7 +100,7 @@ fn book(
     orders: &[(u64, OrderLine)],
     found: &mut Findings,
 ) -> Book {
-    let mut book = Book::open(slot, terms, Limits::default());
+    let mut book = Book::on_grid(slot, terms, Limits::default(), state.grid.grid().clone());
     let mut last: Option<&str> = None;
     for (number, line) in orders {
         let body = &line.order.body;
@@ -134,8 +134,9 @@ fn order(state: &State, slot: Slot, seed: B256, line: &OrderLine) -> Result<Orde
         return Err("came after the gate".to_owned());
     }
     let rank = rank(seed, digest.as_slice());
-    let order = rules::to_market(body, &member.line.point, Node::ROOT, rank)
-        .map_err(|fault| fault.to_string())?;
+    let order =
+        rules::to_market(body, &member.line.point, state.grid.node(&member.line.point), rank)
+            .map_err(|fault| fault.to_string())?;
     let power_w = match order.side {
         Side::Buy => member.line.max_import_w,
         Side::Sell => member.line.max_export_w,
@@ -152,7 +153,7 @@ fn compare(
     number: u64,
     slot: Slot,
     body: &protocol::Clearing,
-    clearing: &Clearing,
+    (state, clearing): (&State, &Clearing),
     found: &mut Findings,
 ) {
     let nano = |price: Price| price.nano_per_wh();
@@ -172,6 +173,17 @@ fn compare(
     if body.interval != interval {
         complain("interval", &body.interval, &interval);
     }
+    if body.grid != state.grid.digest() {
+        complain("grid", &body.grid, &state.grid.digest());
+    }
+    let prices = PriceTree::of(&state.grid, clearing, &state.domain).root();
+    if (body.prices_root, body.prices) != prices {
+        complain("prices_root", &(body.prices_root, body.prices), &prices);
+    }
+    let network = network(clearing);
+    if (body.grid_fees, body.congestion) != network {
+        complain("grid_fees and congestion", &(body.grid_fees, body.congestion), &network);
+    }
 }
 
 /// What was announced and billed against the definition of a right result, without clearing again.
@@ -179,16 +191,14 @@ fn certify(
     number: u64,
     slot: Slot,
     body: &protocol::Clearing,
-    book: &Book,
+    (book, exact): (&Book, &Clearing),
     statements: &[(u64, StatementLine)],
     found: &mut Findings,
 ) {
     let price = |nano: &i64| Price::from_nano_per_wh(*nano);
     // Without an announced price there may be no fill, and the certificate says so.
-    let paid = body.price.first().map_or(Price::ZERO, price);
-    let fills: Vec<Fill> =
-        statements.iter().flat_map(|(_, line)| fills(&line.statement, paid)).collect();
-    let welfare = fills
+    let fills: Vec<Fill> = statements.iter().flat_map(|(_, line)| fills(&line.statement)).collect();
+    let welfare: i128 = fills
         .iter()
         .filter_map(|fill| Some((fill, book.order(&fill.point, fill.side)?)))
         .map(|(fill, order)| {
@@ -199,12 +209,13 @@ fn certify(
     let clearing = Clearing {
         slot,
         cleared: Energy::from_wh(body.cleared_wh),
-        welfare,
+        welfare: welfare - exact.nodal.as_ref().map_or(0, |nodal| nodal.fees),
         price: body.price.first().map(price),
         interval: body.interval.first().map(price).zip(body.interval.get(1).map(price)),
         fills,
-        nodal: None,
         method: Method::Lp,
+        // Its prices were compared by their root.
+        nodal: exact.nodal.clone(),
     };
     if let Err(violation) = clearing.certify(book) {
         found.slot(number, "clearing", slot, format!("is not a right result: {violation}"));
@@ -223,7 +234,8 @@ fn order_value(book: &Book, order: &Order, mut left: Energy) -> i128 {
 }
 
 /// What a bill says was bought and sold.
-fn fills(statement: &Statement, price: Price) -> Vec<Fill> {
+fn fills(statement: &Statement) -> Vec<Fill> {
+    let price = statement.price.first().map_or(Price::ZERO, |nano| Price::from_nano_per_wh(*nano));
     let Ok(point) = PointId::new(statement.point.as_str()) else { return Vec::new() };
     [(Side::Buy, statement.bought_wh), (Side::Sell, statement.sold_wh)]
         .into_iter()

@@ -80,6 +80,7 @@ fn state(street: &Street, trust: &Trust, found: &mut Findings) -> Option<State> 
         operator: street.operator,
         gate_lead_ms: i64::from(street.gate_lead_s) * 1_000,
         policy: Policy { rate_wei_per_wh: rate, cap_wei: cap },
+        grid: grid(street, found),
         members: std::collections::BTreeMap::new(),
         log: Some(street.log.clone()),
         roots: vec![Root { size: 0, root: B256::ZERO, time_ms: i64::MIN }],
@@ -100,6 +101,17 @@ fn state(street: &Street, trust: &Trust, found: &mut Findings) -> Option<State> 
         }
     }
     Some(state)
+}
+
+/// The grid; a plate where it does not fit, which every clearing will then contradict.
+fn grid(street: &Street, found: &mut Findings) -> rules::StreetGrid {
+    let Some(form) = street.grid.clone() else { return rules::StreetGrid::default() };
+    let points = street.members.iter().map(|member| (&member.point, member.bus.as_deref()));
+    let aliases = std::collections::BTreeMap::new();
+    rules::StreetGrid::new(form, &aliases, points).unwrap_or_else(|fault| {
+        found.add(1, "street", fault.to_string());
+        rules::StreetGrid::default()
+    })
 }
 
 fn member(line: &MemberLine) -> Result<Member, String> {

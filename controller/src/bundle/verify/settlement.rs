@@ -167,6 +167,7 @@ fn settle(
         seed: slip.auction.seed,
         terms: &terms,
         policy: state.policy,
+        grid: &state.grid,
         members,
     };
     let outcome = settle_slot(&basis, &state.rewards()?)?;
@@ -274,7 +275,11 @@ fn check_sums(slip: &Slip<'_>, statements: &[(u64, StatementLine)], found: &mut 
             export + wide(totals.grid_import_wh),
         ),
         ("money into and out of the pool", wide(totals.debit), wide(totals.credit)),
-        ("bills and the supplier's amount", sum(|s| s.amount), wide(totals.supplier)),
+        (
+            "bills and what supplier and network get",
+            sum(|s| s.amount),
+            wide(totals.supplier) + wide(totals.grid_fees) + wide(totals.congestion),
+        ),
         ("Wh that earn rewards", sum(|s| s.reward_wh), wide(totals.reward_wh)),
     ] {
         if left != right {
@@ -300,8 +305,14 @@ fn check_balances(slip: &Slip<'_>, statements: &[(u64, StatementLine)], found: &
         let Statement { point, amount, .. } = &line.statement;
         (format!("household:{point}"), -i128::from(*amount))
     });
-    let supplier = i128::from(slip.header.1.header.totals.supplier);
-    let others = [("pool".to_owned(), 0), ("supplier".to_owned(), supplier)];
+    let totals = &slip.header.1.header.totals;
+    let others = [
+        ("pool", 0),
+        ("supplier", totals.supplier),
+        ("grid-fees", totals.grid_fees),
+        ("congestion", totals.congestion),
+    ];
+    let others = others.map(|(account, amount)| (account.to_owned(), i128::from(amount)));
     for (account, expected) in households.chain(others) {
         let balance = balances.remove(account.as_str()).unwrap_or_default();
         if balance != expected {

@@ -8,7 +8,7 @@ use protocol::{Address, B256, Domain, Totals, merkle};
 use units::{PointId, Slot};
 
 use super::super::line::MemberLine;
-use crate::rules::{Connection, Registers};
+use crate::rules::{Connection, Registers, StreetGrid};
 
 /// A member, and how far its readings have come.
 #[derive(Debug)]
@@ -67,6 +67,8 @@ pub struct State {
     pub gate_lead_ms: i64,
     /// How rewards are earned.
     pub policy: Policy,
+    /// The grid that they trade on.
+    pub grid: StreetGrid,
     /// The members.
     pub members: BTreeMap<PointId, Member>,
     /// The log; none after a gap that cannot be bridged.

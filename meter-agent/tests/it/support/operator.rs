@@ -162,6 +162,9 @@ impl Operator {
             side: order.side.clone(),
             quantity_wh: own_fill.map_or(0, |fill| fill.energy.wh()),
             price: public.price.clone(),
+            bus: vec![],
+            position: 0,
+            path: vec![],
             time_ms: now_ms,
         });
         let delivery = self.deliver(slot, now_ms, &settlement, &public, lie);
@@ -233,6 +236,11 @@ impl Operator {
             price,
             retail: RETAIL,
             feed_in: FEED_IN,
+            grid: B256::ZERO,
+            prices_root: B256::ZERO,
+            prices: 0,
+            grid_fees: 0,
+            congestion: 0,
             method: "lp".into(),
             time_ms: now_ms,
         }
@@ -298,6 +306,7 @@ fn statement(bill: &market::Bill, slot: Slot, public: &Clearing, reward_total: U
         bought_wh: import.scheduled.wh(),
         sold_wh: export.scheduled.wh(),
         price: public.price.clone(),
+        bus: vec![],
         import_deviation_wh: import.deviation.wh(),
         export_deviation_wh: export.deviation.wh(),
         import_local_wh: import.local.wh(),
@@ -336,6 +345,8 @@ fn header(settlement: &Settlement, public: &Clearing, now_ms: i64, rewards: U256
             debit: 5,
             credit: 5,
             supplier: sums.supplier.nano(),
+            grid_fees: 0,
+            congestion: 0,
             reward_wh: sums.eligible.wh(),
             reward_total: rewards,
         },
