@@ -84,6 +84,16 @@ pub enum BacktestError {
         /// The market's reason.
         source: market::SettlementFault,
     },
+    /// A settlement does not add up: a bug in the market.
+    #[error("slot {slot}: customers pay {paid} nano-currency, supplier and grid get {due}")]
+    NotConserved {
+        /// The slot.
+        slot: Slot,
+        /// What all bills come to.
+        paid: i128,
+        /// What the supplier gets, with fees and congestion.
+        due: i128,
+    },
     /// A slot, or the whole time, cannot be shared.
     #[error("{when}: {source}")]
     Sharing {

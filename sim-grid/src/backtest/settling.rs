@@ -133,6 +133,7 @@ impl Settler {
                 let fault = |source| BacktestError::Settlement { slot, source };
                 let settlement = settle(clearing, terms, metered, &[]).map_err(fault)?;
                 self.take(&settlement, metered);
+                self.prove(quarter, clearing)?;
                 self.settled.value(self.priced(metered, clearing, settlement.basis.local_price()));
             }
             (Way::AuctionStrict, Some(clearing)) => {
@@ -234,6 +235,25 @@ impl Settler {
             }
         }
         prices
+    }
+
+    /// Everything that is paid goes to the supplier, for what did not stay inside, or to the grid.
+    fn prove(&self, quarter: &Quarter<'_>, clearing: &Clearing) -> Result<(), BacktestError> {
+        let nano = |energy: Energy, price: Price| {
+            i128::from(energy.wh()) * i128::from(price.nano_per_wh())
+        };
+        let flows = quarter.metered.iter().map(flow_of);
+        let net: Energy = flows.map(|(import, export)| import - export).sum();
+        let price =
+            if net.is_positive() { quarter.terms.retail() } else { quarter.terms.feed_in() };
+        // Without room between the prices everybody is alone, which is another sum.
+        if !quarter.terms.leave_room() {
+            return Ok(());
+        }
+        let due = nano(net, price) + clearing.surplus();
+        let paid = self.settled.amounts.iter().map(|amount| i128::from(amount.nano())).sum();
+        let slot = quarter.slot;
+        if paid == due { Ok(()) } else { Err(BacktestError::NotConserved { slot, paid, due }) }
     }
 
     /// The auction's fills at its price, everything else at the supplier's.

@@ -455,7 +455,7 @@ fn fees_and_full_branches_are_paid_by_buyers_and_posted_to_the_grid() {
     };
     scenario.network = feeder::Network::new(parts).expect("a thin street");
     let options = Options {
-        rules: vec![Rule::AuctionStrict],
+        rules: vec![Rule::AuctionStrict, Rule::Auction],
         orders: OrderSource::Pegged,
         fees: "street=1.5,transformer=0.5".parse().expect("fees"),
         from: parse_slot("2016-07-20").ok(),
@@ -467,9 +467,12 @@ fn fees_and_full_branches_are_paid_by_buyers_and_posted_to_the_grid() {
     assert!(strict.congested_slots > 0 && strict.congestion_nano > 0, "a tenth is too thin");
     assert!(strict.grid_fees_nano > 0);
     assert!(!report.feeder.bound.is_empty());
-    let supplier = i128::from(strict.supplied_wh) * 288_000 - i128::from(strict.taken_wh) * 123_100;
-    let surplus = i128::from(strict.grid_fees_nano) + i128::from(strict.congestion_nano);
-    assert_eq!(i128::from(strict.bill_nano), supplier + surplus);
+    for figures in [strict, rule(&report, Rule::Auction)] {
+        let (supplied, taken) = (i128::from(figures.supplied_wh), i128::from(figures.taken_wh));
+        let surplus = i128::from(figures.grid_fees_nano) + i128::from(figures.congestion_nano);
+        let due = supplied * 288_000 - taken * 123_100 + surplus;
+        assert_eq!(i128::from(figures.bill_nano), due, "{}", figures.rule);
+    }
     let price = strict.local_price.expect("some trade");
     assert!(price.paid_nano_per_wh > price.earned_nano_per_wh);
     assert_eq!(strict.worse_off, [""; 0], "limits hold at the own node");
