@@ -20,6 +20,7 @@
 //! generation sold at nothing, the supplier's prices per slot ([`Horizon::household`]).
 
 mod certificate;
+mod detail;
 mod dispatch;
 mod optimum;
 mod plan;

@@ -6,12 +6,16 @@
 //! computed in i128, bounds are rounded up and welfare is rounded down, so the gap is never
 //! flattered.
 
+use std::collections::BTreeMap;
+
 use units::{Energy, Price};
 
 use crate::horizon::plan::{Dispatch, Stored};
 use crate::horizon::problem::{Battery, End, Horizon, PPM};
-use crate::horizon::schedule::Step;
+use crate::horizon::relaxed::kwh;
+use crate::horizon::schedule::{Step, float, truncated};
 use crate::horizon::survey::Surveyed;
+use crate::horizon::voltage::{UNIT, Voltage, WITHIN};
 use crate::{Node, Side};
 
 /// Prices to bound the welfare with.
@@ -22,6 +26,45 @@ pub(super) struct Multipliers {
     /// Per battery and slot: value of a stored Wh after the slot, and the price of the reserve or
     /// target that binds, not negative.
     pub stored: Vec<Vec<(Price, Price)>>,
+    /// Voltage limits that bind: slot, node, whether it is the upper one, and nano per Wh of its
+    /// unit, not negative.
+    pub limits: Vec<(usize, usize, bool, Price)>,
+}
+
+/// What the voltage limits add to the cost of flows and to the bound.
+#[derive(Default)]
+struct VoltageTerms {
+    /// Per slot and node, nano for a Wh towards it.
+    toll: BTreeMap<(usize, usize), f64>,
+    /// Nano-currency, rounded up.
+    room: i128,
+}
+
+impl VoltageTerms {
+    fn of(horizon: &Horizon, with: &Multipliers) -> Self {
+        let mut terms = Self::default();
+        let Some(voltage) = &horizon.voltage else { return terms };
+        for &(t, node, high, price) in &with.limits {
+            let limit = voltage.limit(&horizon.grid, node, high);
+            let price = float(price.min(voltage.penalty).nano_per_wh());
+            for (at, coefficient) in limit.path {
+                *terms.toll.entry((t, at)).or_default() += price * coefficient;
+            }
+            terms.room += up(price * limit.room * 1_000.0);
+        }
+        terms
+    }
+
+    /// What a Wh towards the node, or from it, gains by the limits, rounded up.
+    fn gain(&self, t: usize, node: usize, inward: bool) -> i128 {
+        let toll = self.toll.get(&(t, node)).copied().unwrap_or(0.0);
+        up(if inward { -toll } else { toll })
+    }
+}
+
+/// Rounded up to a whole number with room for what floats lose.
+fn up(value: f64) -> i128 {
+    i128::from(truncated(value.ceil())) + i128::from(value != 0.0)
 }
 
 fn nano(price: Price) -> i128 {
@@ -53,6 +96,13 @@ pub(super) fn welfare(
             welfare -= wh(*flow).abs() * nano(branch.fee);
         }
     }
+    if let Some(voltage) = &horizon.voltage {
+        for dispatch in periods {
+            let breach: f64 =
+                breaches(horizon, voltage, &dispatch.flows).map(|(_, b)| b.abs()).sum();
+            welfare -= up(breach / UNIT * 1_000.0 * float(voltage.penalty.nano_per_wh()));
+        }
+    }
     for (battery, steps) in horizon.batteries.iter().zip(batteries) {
         let moved: i128 = steps.iter().map(|step| wh(step.charge) + wh(step.discharge)).sum();
         welfare -= moved * nano(battery.wear);
@@ -74,7 +124,8 @@ pub(super) fn welfare(
 
 /// An upper bound for the welfare of any plan, nano-currency.
 pub(super) fn bound(horizon: &Horizon, surveyed: &[Surveyed], with: &Multipliers) -> i128 {
-    let mut bound = 0;
+    let limits = VoltageTerms::of(horizon, with);
+    let mut bound = limits.room;
     for ((t, period), surveyed) in horizon.periods.iter().enumerate().zip(surveyed) {
         let prices = &with.nodes[t];
         for offer in &period.offers {
@@ -91,7 +142,9 @@ pub(super) fn bound(horizon: &Horizon, surveyed: &[Surveyed], with: &Multipliers
                 ),
                 Some(branch) => {
                     let gain = nano(prices[node]) - nano(prices[branch.parent.index()]);
-                    (gain - nano(branch.fee), -gain - nano(branch.fee))
+                    let (inward, outward) =
+                        (limits.gain(t, node, true), limits.gain(t, node, false));
+                    (gain - nano(branch.fee) + inward, outward - gain - nano(branch.fee))
                 }
             };
             bound += i128::from(most_in[node]) * inward.max(0);
@@ -134,11 +187,12 @@ fn battery_bound(
     for (t, &(value, reserve)) in values.iter().enumerate() {
         let price = nano(nodes[t][battery.node.index()]);
         let charge = nano(value) * i128::from(battery.charge_ppm) - (price + wear) * ppm;
-        bound += wh(battery.charge_cap) * charge.max(0);
+        let charged = wh(battery.charge_cap) * charge.max(0);
         let discharge = (price - wear) * i128::from(battery.discharge_ppm) - nano(value) * ppm;
         let given = wh(battery.discharge_cap) * discharge.max(0) * ppm;
         let per = i128::from(battery.discharge_ppm);
-        bound += (given + per - 1) / per;
+        // Never both in one slot.
+        bound += charged.max((given + per - 1) / per);
         let later = match (values.get(t + 1), battery.end) {
             (Some(&(later, _)), _) => nano(later),
             (None, End::Value(value)) => nano(value),
@@ -151,6 +205,19 @@ fn battery_bound(
         bound += wanted * (nano(reserve) - short).max(0) * ppm;
     }
     (bound + ppm - 1).div_euclid(ppm)
+}
+
+/// Nodes whose voltage is outside its limits by more than roundings, and by how much.
+pub(super) fn breaches(
+    horizon: &Horizon,
+    voltage: &Voltage,
+    flows: &[Energy],
+) -> impl Iterator<Item = (usize, f64)> {
+    let flows: Vec<f64> = flows.iter().map(|flow| kwh(flow.wh())).collect();
+    let squared = voltage.at(&horizon.grid, &flows).into_iter().enumerate();
+    let breach = squared.map(|(node, v)| (node, voltage.breach(v)));
+    let breach: Vec<(usize, f64)> = breach.filter(|(_, b)| b.abs() > WITHIN).collect();
+    breach.into_iter()
 }
 
 impl Battery {

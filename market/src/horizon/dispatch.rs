@@ -9,6 +9,7 @@
 use units::{Energy, Price};
 
 use crate::horizon::problem::Horizon;
+use crate::horizon::schedule::truncated;
 use crate::radial::{self, Supplier};
 use crate::{Branch, Grid, Lot, MAX_PRICE, Node, Rank, Side};
 
@@ -35,13 +36,23 @@ pub(super) struct Dispatched {
     pub prices: Vec<(Option<Price>, Option<Price>, Option<Price>)>,
 }
 
-/// Dispatches slot `t`. `prices` per node say who takes part; without them everybody does.
+/// What a dispatch keeps to.
+#[derive(Debug, Clone)]
+pub(super) struct Guide {
+    /// Per node: who takes part.
+    pub prices: Vec<Price>,
+    /// Per node, kWh towards it: where the voltage is at its limit no branch carries more.
+    pub flows: Option<Vec<f64>>,
+}
+
+/// Dispatches slot `t`. Without a guide everybody takes part.
 pub(super) fn dispatch(
     horizon: &Horizon,
     t: usize,
     draws: &[Draw],
-    prices: Option<&[Price]>,
+    guide: Option<&Guide>,
 ) -> Dispatched {
+    let prices = guide.map(|guide| &*guide.prices);
     let period = &horizon.periods[t];
     let gains = |lot: &Lot| {
         prices.is_none_or(|prices| match lot.side {
@@ -64,7 +75,10 @@ pub(super) fn dispatch(
         .chain(stores.iter().map(|&i| of_draw(&draws[i])))
         .collect();
     let supplier = supplier(horizon, t, prices);
-    let grid = prices.and_then(|prices| paying(&horizon.grid, prices));
+    let grid = guide.and_then(|guide| match &guide.flows {
+        Some(flows) => Some(narrowed(&horizon.grid, flows)),
+        None => paying(&horizon.grid, &guide.prices),
+    });
     let grid = grid.as_ref().unwrap_or(&horizon.grid);
     let cleared = radial::clear(&lots, grid, Some(&supplier), rank)
         .expect("a checked horizon has lots and terms in range");
@@ -116,6 +130,18 @@ fn paying(grid: &Grid, prices: &[Price]) -> Option<Grid> {
     });
     let branches = branches.collect();
     shut.then(|| Grid::new(branches).expect("smaller caps leave a grid a grid"))
+}
+
+/// The grid with no more room than these flows take.
+fn narrowed(grid: &Grid, flows: &[f64]) -> Grid {
+    let branches = (1..).zip(grid.branches()).map(|(node, branch)| {
+        let mut branch: Branch = branch.clone();
+        let wh = |kwh: f64| Energy::from_wh(truncated((kwh * 1_000.0).max(0.0).round()));
+        branch.import_cap = branch.import_cap.min(wh(flows[node]));
+        branch.export_cap = branch.export_cap.min(wh(-flows[node]));
+        branch
+    });
+    Grid::new(branches.collect()).expect("smaller caps leave a grid a grid")
 }
 
 /// Equal offers get their last watt-hours in the order in which they are listed.

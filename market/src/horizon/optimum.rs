@@ -1,7 +1,8 @@
 //! Solving the relaxed program until nothing is broken.
 
+use crate::horizon::detail::Detail;
 use crate::horizon::problem::Horizon;
-use crate::horizon::relaxed::{Detail, Relaxed};
+use crate::horizon::relaxed::Relaxed;
 use crate::horizon::survey::Surveyed;
 use crate::solver::{Solver, Status};
 
@@ -16,6 +17,8 @@ const FEASIBLE: f64 = 1e-5;
 pub(super) struct Optimum {
     pub relaxed: Relaxed,
     pub values: Vec<f64>,
+    /// Per slot and node, kWh towards it.
+    pub flows: Vec<Vec<f64>>,
 }
 
 /// Finds the optimum, or says what the solver did instead.
@@ -38,8 +41,8 @@ pub(super) fn optimum(
         }
         let flows = relaxed.flows(horizon, surveyed, &values);
         let broken = detail.refine(horizon, surveyed, &flows);
-        if broken == 0 {
-            return Ok(Optimum { relaxed, values });
+        if broken == 0 && detail.part(&relaxed, &values) == 0 {
+            return Ok(Optimum { relaxed, values, flows });
         }
     }
     Err(format!("still breaking branches after {MOST_ROUNDS} rounds"))

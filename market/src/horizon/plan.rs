@@ -1,17 +1,20 @@
 //! A plan, and how it comes about.
 
+use std::collections::BTreeSet;
+
 use units::{Energy, Price, Slot};
 
-use crate::MAX_PRICE;
 use crate::horizon::certificate::{self, Multipliers};
-use crate::horizon::dispatch::{self, Dispatched, Draw};
+use crate::horizon::detail::Detail;
+use crate::horizon::dispatch::{self, Dispatched, Draw, Guide};
 use crate::horizon::optimum::{Optimum, optimum};
 use crate::horizon::problem::Horizon;
-use crate::horizon::relaxed::{BatteryColumns, Detail, cents};
+use crate::horizon::relaxed::{BatteryColumns, cents};
 use crate::horizon::schedule::{Step, truncated};
 use crate::horizon::survey::{Surveyed, survey};
 use crate::horizon::{Refusal, prices};
 use crate::solver::Solver;
+use crate::{MAX_PRICE, Node};
 
 /// A price and between what it may lie, nano per Wh.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -69,6 +72,18 @@ pub enum Shortfall {
         slot: Slot,
         /// What it misses, Wh.
         missing: Energy,
+    },
+    /// The voltage at a node is outside its limits; the worst node of the slot is named.
+    #[error(
+        "the voltage at {node} is outside its limits in slot {slot} by {square_ppm} ppm squared"
+    )]
+    Voltage {
+        /// Where.
+        node: Node,
+        /// When.
+        slot: Slot,
+        /// By how much, parts per million of squared per-unit voltage, negative when too low.
+        square_ppm: i64,
     },
 }
 
@@ -162,8 +177,7 @@ fn standing(horizon: &Horizon, last: Option<&Plan>, because: String) -> Plan {
         energy.collect()
     });
     let schedule = Schedule { batteries: batteries.collect(), deferrables: deferrables.collect() };
-    let fixed = |_: usize| None::<Vec<Price>>;
-    let (schedule, dispatched) = settle(horizon, schedule, fixed);
+    let (schedule, dispatched) = settle(horizon, schedule, |_| None);
     assemble(horizon, schedule, dispatched, Method::LastStorage { because })
 }
 
@@ -213,13 +227,13 @@ impl Schedule {
 fn settle(
     horizon: &Horizon,
     mut schedule: Schedule,
-    prices: impl Fn(usize) -> Option<Vec<Price>>,
+    guide: impl Fn(usize) -> Option<Guide>,
 ) -> (Schedule, Vec<Dispatched>) {
     let mut dispatched = Vec::with_capacity(horizon.periods.len());
     for t in 0..horizon.periods.len() {
-        let prices = prices(t);
+        let guide = guide(t);
         let draws = schedule.draws(horizon, t);
-        let mut slot = dispatch::dispatch(horizon, t, &draws, prices.as_deref());
+        let mut slot = dispatch::dispatch(horizon, t, &draws, guide.as_ref());
         if draws.iter().zip(&slot.drawn).any(|(draw, &drawn)| draw.net != drawn) {
             schedule.cut(horizon, t, &slot.drawn);
             // A cut step stays within a battery's limits, so this is what was drawn.
@@ -253,7 +267,8 @@ fn assemble(
     let deferrables: Vec<Stored> = deferrables.collect();
     let batteries = schedule.batteries;
     let welfare = certificate::welfare(horizon, &periods, &batteries, &deferrables);
-    let shortfalls = shortfalls(horizon, &batteries, &deferrables);
+    let mut shortfalls = shortfalls(horizon, &batteries, &deferrables);
+    shortfalls.extend(outside(horizon, &periods));
     let first = horizon.first;
     Plan { first, periods, batteries, deferrables, shortfalls, welfare, bound: None, method }
 }
@@ -274,6 +289,19 @@ fn shortfalls(horizon: &Horizon, batteries: &[Vec<Step>], loads: &[Stored]) -> V
     unmet.chain(low).collect()
 }
 
+/// The worst voltage of every slot that has one outside its limits.
+fn outside(horizon: &Horizon, periods: &[Dispatch]) -> Vec<Shortfall> {
+    let Some(voltage) = &horizon.voltage else { return Vec::new() };
+    let slots = periods.iter().enumerate().filter_map(|(t, dispatch)| {
+        let breaches = certificate::breaches(horizon, voltage, &dispatch.flows);
+        let (node, breach) = breaches.max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()))?;
+        let slot = horizon.first.offset(i64::try_from(t).expect("at most MAX_SLOTS"));
+        let square_ppm = truncated((breach * 1e6).round());
+        Some(Shortfall::Voltage { node: Node::at(node), slot, square_ppm })
+    });
+    slots.collect()
+}
+
 /// The plan by linear program, proven; or why there is none.
 fn optimal(
     horizon: &Horizon,
@@ -284,8 +312,12 @@ fn optimal(
     let found = optimum(horizon, surveyed, detail, solver)?;
     let priced = Priced::of(horizon, &found, solver)?;
     let schedule = round(horizon, &found);
-    let (schedule, dispatched) =
-        settle(horizon, schedule, |t| Some(priced.middle.nodes[t].clone()));
+    let at_limit: BTreeSet<usize> = found.relaxed.limits.iter().map(|&(t, ..)| t).collect();
+    let (schedule, dispatched) = settle(horizon, schedule, |t| {
+        let prices = priced.middle.nodes[t].clone();
+        let flows = at_limit.contains(&t).then(|| found.flows[t].clone());
+        Some(Guide { prices, flows })
+    });
     let method = Method::Lp { solver: solver.name().to_owned() };
     let mut plan = assemble(horizon, schedule, dispatched, method);
     for ((dispatch, nodes), t) in plan.periods.iter_mut().zip(&priced.middle.nodes).zip(0..) {
@@ -323,7 +355,8 @@ fn tolerance(horizon: &Horizon, found: &Optimum, welfare: i128) -> i128 {
     let per_wh = i128::from(horizon.highest_price().nano_per_wh()) + 10_000;
     let count = i128::try_from(batteries + loads).expect("a count");
     let slots = i128::try_from(horizon.periods.len()).expect("a count");
-    welfare.abs() / 1_000_000 + count * per_wh + slots * 10_000
+    let limits = i128::try_from(found.relaxed.limits.len()).expect("a count");
+    welfare.abs() / 1_000_000 + count * per_wh + limits * per_wh + slots * 10_000
 }
 
 fn round(horizon: &Horizon, found: &Optimum) -> Schedule {
@@ -389,10 +422,14 @@ impl Priced {
             columns.iter().map(value).collect()
         });
         let stored = stored.collect();
+        let limits = relaxed.limits.iter();
+        let limits = limits
+            .map(|&(t, node, high, row)| (t, node, high, rounded(middle(row)).max(Price::ZERO)));
+        let limits = limits.collect();
         Ok(Self {
             low: nodes(&|row| range.low[row]),
             high: nodes(&|row| range.high[row]),
-            middle: Multipliers { nodes: nodes(&middle), stored },
+            middle: Multipliers { nodes: nodes(&middle), stored, limits },
         })
     }
 }

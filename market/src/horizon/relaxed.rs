@@ -18,66 +18,13 @@
 //!      Σ_t z_t ≤ need                                                         per waiting load
 //! ```
 
+use std::collections::BTreeMap;
+
+use crate::horizon::detail::Detail;
 use crate::horizon::problem::{End, Horizon, PPM};
 use crate::horizon::survey::Surveyed;
 use crate::solver::{Label, Program};
 use crate::{Node, Side};
-
-/// What of the network is stated exactly.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Detail {
-    /// Per slot and node: the branch has flow columns with cap and fee of their own.
-    pub exact: Vec<Vec<bool>>,
-    /// Per slot and node: the expected direction of a relaxed branch, +1 towards the node.
-    pub direction: Vec<Vec<f64>>,
-}
-
-/// Flows below this are none, kWh: a tenth of the unit that is settled.
-const NO_FLOW_KWH: f64 = 1e-4;
-
-impl Detail {
-    /// States exactly what storage is likely to turn around, and relaxes the rest.
-    pub fn first(horizon: &Horizon, surveyed: &[Surveyed]) -> Self {
-        let mut exact = vec![vec![false; horizon.grid.size()]; surveyed.len()];
-        let direction = surveyed
-            .iter()
-            .map(|slot| slot.guess.iter().map(|&f| if f < 0 { -1.0 } else { 1.0 }).collect())
-            .collect();
-        for (node, branch) in (1..).zip(horizon.grid.branches()) {
-            // In all slots or none: a forecast that moves a little keeps the program's shape.
-            let doubtful = surveyed.iter().any(|slot| {
-                let (least, most) = slot.span[node];
-                (branch.fee.is_positive() && least < 0 && most > 0) || slot.tight[node]
-            });
-            exact.iter_mut().for_each(|slot| slot[node] = doubtful);
-        }
-        Self { exact, direction }
-    }
-
-    /// States exactly every relaxed branch that these flows (kWh) break; whether there is one.
-    pub fn refine(
-        &mut self,
-        horizon: &Horizon,
-        surveyed: &[Surveyed],
-        flows: &[Vec<f64>],
-    ) -> usize {
-        let mut broken = 0;
-        for (t, flows) in flows.iter().enumerate() {
-            for (node, branch) in (1..).zip(horizon.grid.branches()) {
-                let (flow, surveyed) = (flows[node], &surveyed[t]);
-                let over = flow > kwh(branch.import_cap.wh()) + NO_FLOW_KWH
-                    || -flow > kwh(branch.export_cap.wh()) + NO_FLOW_KWH;
-                let against =
-                    branch.fee.is_positive() && flow * self.direction[t][node] < -NO_FLOW_KWH;
-                if !self.exact[t][node] && (against || (over && surveyed.tight[node])) {
-                    self.exact[t][node] = true;
-                    broken += 1;
-                }
-            }
-        }
-        broken
-    }
-}
 
 /// Columns of one battery in one slot.
 #[derive(Debug, Clone, Copy)]
@@ -105,6 +52,10 @@ pub(super) struct Relaxed {
     pub batteries: Vec<Vec<BatteryColumns>>,
     /// Per waiting load: row, and slot and column of each slot it may draw in.
     pub deferrables: Vec<(usize, Vec<(usize, usize)>)>,
+    /// Per slot and node with flow columns of its own, inwards and outwards.
+    pub flows: BTreeMap<(usize, usize), (usize, usize)>,
+    /// Stated voltage limits: slot, node, whether it is the upper one, and the row.
+    pub limits: Vec<(usize, usize, bool, usize)>,
     /// Entries of the balance rows while they are gathered.
     gathered: Vec<Vec<(usize, f64)>>,
 }
@@ -135,17 +86,20 @@ impl Relaxed {
             levels: Vec::with_capacity(surveyed.len()),
             batteries: Vec::with_capacity(horizon.batteries.len()),
             deferrables: Vec::with_capacity(horizon.deferrables.len()),
+            flows: BTreeMap::new(),
+            limits: Vec::with_capacity(detail.limits.len()),
             gathered: Vec::new(),
         };
         for (t, slot) in surveyed.iter().enumerate() {
             relaxed.state_network(horizon, t, slot, detail);
         }
         for index in 0..horizon.batteries.len() {
-            relaxed.state_battery(horizon, index);
+            relaxed.state_battery(horizon, index, detail);
         }
         for index in 0..horizon.deferrables.len() {
             relaxed.state_deferrable(horizon, index);
         }
+        relaxed.state_limits(horizon, detail);
         relaxed.close_balances(surveyed, horizon.first.number());
         relaxed
     }
@@ -167,7 +121,8 @@ impl Relaxed {
         column
     }
 
-    fn state_network(&mut self, horizon: &Horizon, t: usize, slot: &Surveyed, detail: &Detail) {
+    /// A balance for every node whose branch is stated exactly, and for those that share it.
+    fn state_zones(&mut self, horizon: &Horizon, t: usize, detail: &Detail) {
         let nodes = horizon.grid.size();
         let (mut balance, mut offset) = (vec![0; nodes], vec![0.0; nodes]);
         for node in 0..nodes {
@@ -185,7 +140,11 @@ impl Relaxed {
         }
         self.balance.push(balance);
         self.offset.push(offset);
-        let now = horizon.first.number() + i64::try_from(t).expect("few");
+    }
+
+    fn state_network(&mut self, horizon: &Horizon, t: usize, slot: &Surveyed, detail: &Detail) {
+        self.state_zones(horizon, t, detail);
+        let now = horizon.first.number() + count(t);
         let supply = &horizon.periods[t].supply;
         self.consume(
             t,
@@ -227,6 +186,7 @@ impl Relaxed {
             );
             let row = self.balance[t][node];
             self.gathered[row].extend([(inward, -1.0), (outward, 1.0)]);
+            self.flows.insert((t, node), (inward, outward));
         }
         let levels = slot.open.iter().map(|level| {
             let (worth, sign, kind) = match level.side {
@@ -241,7 +201,7 @@ impl Relaxed {
         self.levels.push(levels);
     }
 
-    fn state_battery(&mut self, horizon: &Horizon, index: usize) {
+    fn state_battery(&mut self, horizon: &Horizon, index: usize, detail: &Detail) {
         let battery = &horizon.batteries[index];
         let (node, wear) = (battery.node.index(), cents(battery.wear));
         let (stores, takes) = (share(battery.charge_ppm), 1.0 / share(battery.discharge_ppm));
@@ -251,11 +211,13 @@ impl Relaxed {
         let last = horizon.periods.len() - 1;
         let mut columns: Vec<BatteryColumns> = Vec::with_capacity(horizon.periods.len());
         for t in 0..=last {
-            let now = horizon.first.number() + i64::try_from(t).expect("few");
+            let now = horizon.first.number() + count(t);
+            let may = |way: bool| detail.one_way.get(&(index, t)).is_none_or(|&only| only == way);
+            let cap = |way: bool, cap: units::Energy| if may(way) { kwh(cap.wh()) } else { 0.0 };
             let charge = self.consume(
                 t,
                 node,
-                kwh(battery.charge_cap.wh()),
+                cap(true, battery.charge_cap),
                 -wear,
                 1.0,
                 label(Kind::Charge, now, index, 0),
@@ -263,7 +225,7 @@ impl Relaxed {
             let discharge = self.consume(
                 t,
                 node,
-                kwh(battery.discharge_cap.wh()),
+                cap(false, battery.discharge_cap),
                 -wear,
                 -1.0,
                 label(Kind::Discharge, now, index, 0),
@@ -301,6 +263,27 @@ impl Relaxed {
         self.batteries.push(columns);
     }
 
+    /// Voltage limits as rows over the flows on the way, each with a breach that is paid for.
+    fn state_limits(&mut self, horizon: &Horizon, detail: &Detail) {
+        let Some(voltage) = &horizon.voltage else { return };
+        for &(t, node, high) in &detail.limits {
+            let limit = voltage.limit(&horizon.grid, node, high);
+            let most: f64 = limit.path.iter().map(|(_, c)| c.abs()).sum();
+            let breach = self.program.column(0.0, 1e4 * (1.0 + most), -cents(voltage.penalty));
+            let flows = limit.path.iter().flat_map(|&(at, coefficient)| {
+                let (inward, outward) = self.flows[&(t, at)];
+                [(inward, coefficient), (outward, -coefficient)]
+            });
+            let entries: Vec<(usize, f64)> = flows.chain([(breach, -1.0)]).collect();
+            let row = self.program.row(f64::NEG_INFINITY, limit.room, entries);
+            let now = horizon.first.number() + count(t);
+            let price = 10 * i64::from(high);
+            self.program.label_column(breach, label(Kind::Breach, now, node, price));
+            self.program.label_row(row, label(Kind::Limit, now, node, price));
+            self.limits.push((t, node, high, row));
+        }
+    }
+
     fn state_deferrable(&mut self, horizon: &Horizon, index: usize) {
         let load = &horizon.deferrables[index];
         let (node, worth) = (load.node.index(), cents(load.value) + cents(load.penalty));
@@ -308,7 +291,7 @@ impl Relaxed {
         let cap = kwh(load.cap.min(load.need).wh());
         let columns: Vec<(usize, usize)> = slots
             .map(|t| {
-                let now = horizon.first.number() + i64::try_from(t).expect("few");
+                let now = horizon.first.number() + count(t);
                 (t, self.consume(t, node, cap, worth, 1.0, label(Kind::Serve, now, index, 0)))
             })
             .collect();
@@ -333,7 +316,7 @@ impl Relaxed {
             .map(|(entries, wh)| self.program.row(-kwh(wh), -kwh(wh), entries))
             .collect();
         for (t, balance) in self.balance.iter_mut().enumerate() {
-            let now = first + i64::try_from(t).expect("few");
+            let now = first + count(t);
             for (node, row) in balance.iter_mut().enumerate().rev() {
                 *row = rows[*row];
                 self.program.label_row(*row, label(Kind::Balance, now, node, 0));
@@ -373,6 +356,11 @@ impl Relaxed {
     }
 }
 
+/// A slot's place in the horizon as a number that slots are counted in.
+fn count(t: usize) -> i64 {
+    i64::try_from(t).expect("at most MAX_SLOTS")
+}
+
 /// What a column or row is about.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
@@ -389,6 +377,8 @@ enum Kind {
     Need,
     Missing,
     Wanted,
+    Breach,
+    Limit,
 }
 
 /// A label by kind, absolute slot, node or index, and price; horizons of a week stay apart.

@@ -5,10 +5,30 @@
 //! thousand; limits should keep that distance from the legal ones, and the exact sweep of
 //! [`feeder`] has the last word.
 
+use feeder::{BusPower, Network};
 use units::Price;
 
 use crate::horizon::Refusal;
-use crate::{Grid, MAX_PRICE};
+use crate::{Grid, MAX_PRICE, Node};
+
+/// kW that one kWh per slot of a quarter-hour is.
+const KW_PER_KWH: f64 = 4.0;
+
+/// Breaches below this are none, in squared per-unit voltage: rounding to whole Wh, far below what
+/// the linear model errs by.
+pub(super) const WITHIN: f64 = 1e-5;
+
+/// One breach counts in these, squared per-unit voltage.
+pub(super) const UNIT: f64 = 0.01;
+
+/// One limit at one node, as a row over the flows on the way to it: `Σ coefficient · kWh ≤ room`,
+/// in units of [`UNIT`].
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Limit {
+    /// Node whose branch flows, and its coefficient.
+    pub path: Vec<(usize, f64)>,
+    pub room: f64,
+}
 
 /// How the voltage at a branch's far end follows from the near one.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -75,5 +95,60 @@ impl Voltage {
             squared.push(above / (drop.ratio * drop.ratio) - drop.per_kw * towards_kw[i + 1]);
         }
         squared
+    }
+
+    /// Limits and drops of a network whose [`Grid`] was made with
+    /// [`Grid::from_network`], at one ratio of reactive to real power everywhere.
+    ///
+    /// # Errors
+    /// [`Refusal::Voltage`] when the network's slacks differ in voltage or a number is out of
+    /// range.
+    pub fn of_network(
+        network: &Network,
+        (low, high): (f64, f64),
+        tan_phi: f64,
+        penalty: Price,
+    ) -> Result<Self, Refusal> {
+        let fault = |problem: String| Refusal::Voltage { problem };
+        let state = network
+            .lin_dist(&vec![BusPower::default(); network.buses().len()])
+            .map_err(|flaw| fault(flaw.to_string()))?;
+        let source = network.slacks().first().map_or(1.0, |slack| slack.vm_pu);
+        if let Some(other) = network.slacks().iter().find(|slack| slack.vm_pu != source) {
+            return Err(fault(format!("slacks at {source} and {} per unit", other.vm_pu)));
+        }
+        let drops = network.branches().iter().zip(&state.branches).map(|(branch, state)| Drop {
+            per_kw: state.drop_per_kw + tan_phi * state.drop_per_kvar,
+            ratio: branch.ratio_pu,
+        });
+        Ok(Self { source, low, high, drops: drops.collect(), penalty })
+    }
+
+    /// Squared voltage per node for energies towards each node in a slot, kWh.
+    pub(super) fn at(&self, grid: &Grid, flows_kwh: &[f64]) -> Vec<f64> {
+        let powers: Vec<f64> = flows_kwh.iter().map(|kwh| kwh * KW_PER_KWH).collect();
+        self.squared(grid, &powers)
+    }
+
+    /// By how much a squared voltage is outside: negative when too low, zero when neither.
+    pub(super) fn breach(&self, squared: f64) -> f64 {
+        (squared - self.high * self.high).max(0.0) + (squared - self.low * self.low).min(0.0)
+    }
+
+    /// The upper or lower limit at a node as a row.
+    pub(super) fn limit(&self, grid: &Grid, node: usize, high: bool) -> Limit {
+        let (mut path, mut scale) = (Vec::new(), 1.0 / UNIT);
+        for at in grid.path(Node::at(node)).take_while(|&at| at != Node::ROOT) {
+            let drop = self.drops[at.index() - 1];
+            path.push((at.index(), drop.per_kw * KW_PER_KWH * scale));
+            scale /= drop.ratio * drop.ratio;
+        }
+        let idle = self.source * self.source * scale;
+        if high {
+            // What is drawn lowers the voltage.
+            path.iter_mut().for_each(|(_, coefficient)| *coefficient = -*coefficient);
+            return Limit { path, room: self.high * self.high / UNIT - idle };
+        }
+        Limit { path, room: idle - self.low * self.low / UNIT }
     }
 }
