@@ -346,7 +346,7 @@ fn optimal(
 fn tolerance(horizon: &Horizon, found: &Optimum, welfare: i128) -> i128 {
     let fractional = |column: usize| {
         let wh = found.values[column] * 1_000.0;
-        (wh - wh.round()).abs() > 1e-3
+        (wh - wh.round()).abs() > 1e-5
     };
     let batteries = found.relaxed.batteries.iter().flatten();
     let batteries = batteries.filter(|c| fractional(c.charge) || fractional(c.discharge)).count();

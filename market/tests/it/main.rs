@@ -5,6 +5,8 @@ mod book;
 mod correction;
 mod faults;
 mod horizon;
+mod horizon_reference;
+mod horizon_street;
 mod ladder;
 mod ledger;
 mod nodal;
