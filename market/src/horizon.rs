@@ -11,6 +11,8 @@
 //!    every slot is cleared by the exact engine ([`dispatch`]);
 //! 5. integers prove how far from optimal the result can be at most ([`certificate`]).
 //!
+//! Afterwards the attributes of the planned energy are traded ([`attributes`]).
+//!
 //! When any of this fails the answer is the last plan's storage, slot by slot cleared exactly. A
 //! plan is feasible in any case; only how good it is depends on the solver. Nothing is ever
 //! infeasible: loads may go unserved, generation be curtailed, cars leave with less, and what
@@ -19,6 +21,7 @@
 //! One household behind its meter is the small case: one node, its load bought at the cap, its
 //! generation sold at nothing, the supplier's prices per slot ([`Horizon::household`]).
 
+mod attributes;
 mod certificate;
 mod detail;
 mod dispatch;
@@ -32,9 +35,10 @@ mod schedule;
 mod survey;
 mod voltage;
 
+pub use attributes::{Attributes, Premium};
 pub use plan::{Dispatch, Method, NodePrice, Plan, Shortfall, Stored, plan};
 pub use problem::{
-    Battery, Class, Deferrable, End, Horizon, MAX_SLOTS, Offer, PPM, Period, Supply,
+    Battery, Class, Deferrable, End, Horizon, MAX_SLOTS, Offer, PPM, Period, Supply, Wish,
 };
 pub use refusal::{MAX_OFFERS, MAX_STORES, Refusal};
 pub use schedule::Step;

@@ -145,7 +145,7 @@ fn narrowed(grid: &Grid, flows: &[f64]) -> Grid {
 }
 
 /// Equal offers get their last watt-hours in the order in which they are listed.
-fn rank(index: usize) -> Rank {
+pub(super) fn rank(index: usize) -> Rank {
     let mut rank = [0; 32];
     rank[24..].copy_from_slice(&(index as u64).to_be_bytes());
     rank

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use units::{Energy, Price, Slot};
 
+use crate::horizon::attributes::{self, Attributes};
 use crate::horizon::certificate::{self, Multipliers};
 use crate::horizon::detail::Detail;
 use crate::horizon::dispatch::{self, Dispatched, Draw, Guide};
@@ -38,6 +39,8 @@ pub struct Dispatch {
     pub flows: Vec<Energy>,
     /// Per node.
     pub prices: Vec<NodePrice>,
+    /// What of the energy was special, where somebody asked for it.
+    pub attributes: Option<Attributes>,
 }
 
 /// What a waiting load gets.
@@ -119,7 +122,7 @@ pub struct Plan {
     /// What could not be had.
     pub shortfalls: Vec<Shortfall>,
     /// What the plan is worth, nano-currency: what buyers would have paid, less what sellers would
-    /// have taken, fees, the supplier's bill, wear and penalties.
+    /// have taken, fees, the supplier's bill, wear and penalties; premia apart.
     pub welfare: i128,
     /// No plan is worth more than this, nano-currency; none when nothing was proven.
     pub bound: Option<i128>,
@@ -258,8 +261,14 @@ fn assemble(
             .into_iter()
             .map(|(low, high, price)| NodePrice { low, high, price })
             .collect(),
+        attributes: None,
     });
-    let periods: Vec<Dispatch> = periods.collect();
+    let mut periods: Vec<Dispatch> = periods.collect();
+    let fills: Vec<&[Energy]> = periods.iter().map(|dispatch| &*dispatch.fills).collect();
+    let traded = attributes::trade(horizon, &fills, &schedule.batteries);
+    for (dispatch, traded) in periods.iter_mut().zip(traded) {
+        dispatch.attributes = traded;
+    }
     let deferrables = horizon.deferrables.iter().zip(schedule.deferrables).map(|(load, energy)| {
         let unmet = load.need - energy.iter().sum();
         Stored { energy, unmet }

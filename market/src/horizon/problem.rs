@@ -21,16 +21,21 @@ pub enum Class {
     OwnStreet,
     /// From the community's own plant.
     Plant,
-    /// From a battery that was charged with local generation, or from such generation.
+    /// From renewable generation, directly or through a battery.
     Green,
     /// Anything.
     #[default]
     Any,
 }
 
-impl Class {
-    /// The classes that one can ask for; everything is [`Self::Any`].
-    pub const SPECIAL: [Self; 3] = [Self::OwnStreet, Self::Plant, Self::Green];
+/// What a purchase pays for energy of a class or a better one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Wish {
+    /// The least good class that is paid for, not [`Class::Any`].
+    pub class: Class,
+    /// Most paid per Wh on top of the price of any energy; positive, on the tick.
+    pub premium: Price,
 }
 
 /// A lot and what its energy is (a sale) or what more it pays for what (a purchase).
@@ -42,16 +47,15 @@ pub struct Offer {
     pub lot: Lot,
     /// What the energy of a sale is; without meaning for a purchase.
     pub class: Class,
-    /// What a purchase pays per Wh above the price of any energy, by [`Class::SPECIAL`]; zero
-    /// does not ask. Not negative, on the tick; without meaning for a sale.
-    pub premia: [Price; 3],
+    /// What a purchase asks for; without meaning for a sale.
+    pub wish: Option<Wish>,
 }
 
 impl Offer {
     /// A lot without wishes.
     #[must_use]
     pub const fn plain(lot: Lot) -> Self {
-        Self { lot, class: Class::Any, premia: [Price::ZERO; 3] }
+        Self { lot, class: Class::Any, wish: None }
     }
 
     /// Load that must be served, bought at the cap.
@@ -149,7 +153,7 @@ pub struct Battery {
     pub wear: Price,
     /// What it should hold at the end.
     pub end: End,
-    /// What discharged energy is. A [`Class::Green`] battery charges from green energy only.
+    /// What discharged energy counts as, as far as it was charged with energy of that class.
     pub class: Class,
 }
 
@@ -226,7 +230,7 @@ impl Horizon {
         let periods = self.periods.iter().flat_map(|period| {
             let supply = [period.supply.import, period.supply.export];
             let offers = period.offers.iter();
-            supply.into_iter().chain(offers.flat_map(|o| o.premia.into_iter().chain([o.lot.limit])))
+            supply.into_iter().chain(offers.map(|offer| offer.lot.limit))
         });
         let loads = self.deferrables.iter().map(|load| load.value + load.penalty);
         periods.chain(loads).map(Price::abs).max().unwrap_or_default()

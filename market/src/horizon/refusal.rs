@@ -2,7 +2,7 @@
 
 use units::{Energy, Price};
 
-use crate::horizon::problem::{Battery, Deferrable, End, Horizon, MAX_SLOTS, PPM, Period};
+use crate::horizon::problem::{Battery, Class, Deferrable, End, Horizon, MAX_SLOTS, PPM, Period};
 use crate::{MAX_PRICE, MAX_QUANTITY, Node, Side, UNCAPPED};
 
 /// Most offers of one slot.
@@ -139,10 +139,12 @@ fn check_period(horizon: &Horizon, t: usize, period: &Period) -> Result<(), Refu
         node(horizon, place, offer.lot.node)?;
         energy(place, "quantity", offer.lot.quantity, Energy::from_wh(1), MAX_QUANTITY)?;
         price(place, "limit", offer.lot.limit, Sign::Any)?;
-        if offer.lot.side == Side::Buy {
-            for premium in offer.premia {
-                price(place, "premium", premium, Sign::NotNegative)?;
+        if let (Side::Buy, Some(wish)) = (offer.lot.side, offer.wish) {
+            if wish.class == Class::Any || !wish.premium.is_positive() {
+                let (what, price, why) = ("premium", wish.premium, "it is for nothing special");
+                return Err(Refusal::Price { place: place(), what, price, why });
             }
+            price(place, "premium", wish.premium, Sign::NotNegative)?;
         }
     }
     Ok(())

@@ -41,7 +41,7 @@ impl Battery {
     }
 
     /// What discharging takes out, micro-Wh, rounded up.
-    fn taken_uwh(&self, discharge: i64) -> i64 {
+    pub(super) fn taken_uwh(&self, discharge: i64) -> i64 {
         let exact = i128::from(discharge) * i128::from(PPM) * i128::from(PPM);
         let ppm = i128::from(self.discharge_ppm);
         i64::try_from((exact + ppm - 1) / ppm).expect("bounded by the largest quantity")

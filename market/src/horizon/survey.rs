@@ -183,15 +183,12 @@ fn decide(
     period: &Period,
     ranges: &[(Option<Price>, Option<Price>)],
 ) -> (Vec<Level>, Vec<i64>) {
-    let wishes = period.offers.iter().any(wishes);
     let mut decided = vec![0; horizon.grid.size()];
     let mut open: Vec<Lot> = Vec::new();
     for offer in &period.offers {
         let lot = offer.lot;
         let (low, high) = ranges[lot.node.index()];
-        // A premium that somebody pays moves what a sale or a purchase is worth.
         let (filled, empty) = match lot.side {
-            _ if wishes => (false, false),
             Side::Buy => (high.is_some_and(|p| lot.limit >= p), low.is_some_and(|p| lot.limit < p)),
             Side::Sell => {
                 (low.is_some_and(|p| lot.limit <= p), high.is_some_and(|p| lot.limit > p))
@@ -213,9 +210,4 @@ fn decide(
         quantity: same.iter().map(|lot| lot.quantity).sum(),
     });
     (levels.collect(), decided)
-}
-
-/// Whether an offer asks for an attribute.
-pub(super) fn wishes(offer: &crate::horizon::problem::Offer) -> bool {
-    offer.lot.side == Side::Buy && offer.premia.iter().any(|premium| premium.is_positive())
 }

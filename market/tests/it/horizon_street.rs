@@ -2,7 +2,7 @@
 
 use market::horizon::{
     Battery, Class, Deferrable, End, Horizon, Method, Offer, PPM, Period, Shortfall, Supply,
-    Voltage, plan,
+    Voltage, Wish, plan,
 };
 use market::solver::{MicroLp, Simplex};
 use market::{Branch, Grid, GridRules, Lot, Node, Side, Tier, TierRule, UNCAPPED};
@@ -312,4 +312,73 @@ fn what_is_wrong_with_a_horizon_is_said() {
         penalty: ct(1),
     };
     refused(&|h| h.deferrables.push(load.clone()), "arrives");
+}
+
+/// Two streets of one house each below their transformers, a plant at the root.
+fn two_streets() -> Grid {
+    let transformer =
+        |i, parent| Branch { tier: Tier::Transformer, ..branch(i, parent, UNCAPPED, ct(0)) };
+    let house = |i, parent| branch(i, parent, UNCAPPED, ct(0));
+    Grid::new(vec![transformer(1, 0), house(2, 1), transformer(3, 0), house(4, 3)]).expect("a tree")
+}
+
+fn wishes(quantity: i64, node: u32, wish: Option<(Class, i64)>) -> Offer {
+    let wish = wish.map(|(class, premium)| Wish { class, premium: ct(premium) });
+    Offer { wish, ..Offer::load(Node(node), wh(quantity), ct(900)) }
+}
+
+fn sun(quantity: i64, node: u32, class: Class) -> Offer {
+    Offer { class, ..Offer::generation(Node(node), wh(quantity)) }
+}
+
+#[test]
+fn better_classes_count_as_lesser_ones_and_streets_are_apart() {
+    let offers = vec![
+        sun(100, 2, Class::OwnStreet),
+        sun(50, 0, Class::Plant),
+        sun(70, 4, Class::Any),
+        wishes(60, 2, Some((Class::OwnStreet, 20))),
+        wishes(60, 4, Some((Class::OwnStreet, 90))),
+        wishes(200, 4, Some((Class::Plant, 10))),
+        wishes(40, 4, Some((Class::Green, 30))),
+        wishes(500, 2, None),
+    ];
+    let period = Period { supply: Supply::at(ct(300), ct(80)), offers };
+    let horizon =
+        Horizon { grid: two_streets(), ..Horizon::household(FIRST, vec![period], vec![]) };
+    let planned = plan(&horizon, &mut Simplex::default(), None).expect("valid");
+    check(&horizon, &planned);
+    let traded = planned.periods[0].attributes.as_ref().expect("asked for");
+    // 150 Wh are special: 60 for the own street, 40 at 3 ct as green, the last 50 at 1 ct. The
+    // other street has sun, too, but nobody says of which kind.
+    let energy: Vec<i64> = traded.energy.iter().map(|e| e.wh()).collect();
+    assert_eq!(energy, [100, 50, 0, 60, 0, 50, 40, 0]);
+    let premium = |class| traded.premiums.iter().find(|p| p.class == class).map(|p| p.price);
+    assert_eq!(premium(Class::Plant), Some(ct(10)));
+    assert_eq!(premium(Class::Green), Some(ct(10)));
+    assert_eq!(premium(Class::OwnStreet), Some(ct(10)));
+}
+
+#[test]
+fn a_battery_passes_on_only_what_it_got() {
+    let mut battery = small_battery(2, 100, 50);
+    (battery.charge_cap, battery.discharge_cap, battery.class) = (wh(80), wh(80), Class::Green);
+    battery.end = End::Value(Price::ZERO);
+    let noon =
+        Period { supply: Supply::at(ct(300), ct(0)), offers: vec![sun(30, 2, Class::Green)] };
+    let evening = Period {
+        supply: Supply::at(ct(300), ct(0)),
+        offers: vec![wishes(70, 2, Some((Class::Green, 50)))],
+    };
+    let horizon = Horizon {
+        grid: two_streets(),
+        ..Horizon::household(FIRST, vec![noon, evening], vec![battery])
+    };
+    let planned = plan(&horizon, &mut Simplex::default(), None).expect("valid");
+    check(&horizon, &planned);
+    assert_eq!(planned.batteries[0][1].discharge, wh(70));
+    let charged = planned.batteries[0][0].charge;
+    assert!(charged.is_positive());
+    let traded = planned.periods[1].attributes.as_ref().expect("asked for");
+    assert_eq!(traded.energy, [charged]);
 }
