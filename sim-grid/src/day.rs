@@ -101,7 +101,10 @@ impl Day {
         }
         let waiting = clock::stopwatch();
         while self.demo.controller.reader.book(slot).await?.len() < orders {
-            ensure!(waiting.elapsed() < PATIENCE, "not all {orders} orders for {slot} arrive");
+            if waiting.elapsed() > PATIENCE {
+                let refused = self.demo.controller.reader.refusals(3).await?.recent;
+                bail!("not all {orders} orders for {slot} arrive; refused: {refused:?}");
+            }
             tokio::time::sleep(LOOK).await;
         }
         Ok(())

@@ -32,6 +32,8 @@ const DUSK: f64 = 0.05;
 const NIGHT: f64 = 0.02;
 /// Lowest sun at which a ratio to the clear sky says something, parts of the clear sky's peak.
 const LOW_SUN: f64 = 0.15;
+/// On the first day the newest value stands for so many slots.
+const LOOK_BACK: i64 = 4;
 /// The straight line of the last two values goes on for so many slots.
 const STRAIGHT_FOR: f64 = 3.0;
 
@@ -232,7 +234,10 @@ impl SunModel {
         let quarter = quarter_of(slot);
         let at = |shift: usize| self.brightest[(quarter + shift) % DAY];
         if self.site.is_none() {
-            return clear * at(0).max(0.5 * (at(1) + at(DAY - 1)));
+            let seen = at(0).max(0.5 * (at(1) + at(DAY - 1)));
+            // On the first day nothing is known of the hours to come: as bright as just now.
+            let is_new = self.days[quarter].1 <= 0.0;
+            return clear * if is_new { seen.max(self.just_before(slot)) } else { seen };
         }
         let near = [at(0), at(1), at(DAY - 1), at(2), at(DAY - 2)];
         let seen = near.iter().filter(|&&ratio| ratio > 0.0).count();
@@ -242,6 +247,13 @@ impl SunModel {
         #[expect(clippy::cast_precision_loss, reason = "at most five")]
         let local = near.iter().sum::<f64>() / seen as f64;
         clear * 0.5 * (local + self.brightest_ever)
+    }
+
+    /// The newest energy when it was measured within the last hour before a slot, Wh.
+    fn just_before(&self, slot: i64) -> f64 {
+        let newest =
+            self.history.newest().filter(|newest| (1..=LOOK_BACK).contains(&(slot - newest)));
+        newest.and_then(|newest| self.history.at(newest)).unwrap_or(0.0)
     }
 
     /// The clear sky at the site, parts of the brightest; 1 where the site is not known.
@@ -324,6 +336,19 @@ mod tests {
             let degrees = highest.asin().to_degrees();
             assert!((degrees - noon_degrees).abs() < 0.5, "{degrees} {noon_degrees}");
         }
+    }
+
+    #[test]
+    fn on_the_first_day_the_sun_goes_on_as_it_is() {
+        let mut sun = SunModel::new(None);
+        let noon = 1_632_528;
+        sun.learn(noon, 1_000);
+        for ahead in 1..=LOOK_BACK {
+            let median = sun.quantiles(noon + ahead).expect("one value is known")[MEDIAN];
+            assert!((700.0..=1_100.0).contains(&median), "{ahead}: {median}");
+        }
+        let later = sun.quantiles(noon + LOOK_BACK + 2).expect("one value is known");
+        assert!(later[MEDIAN] < 1.0, "of the evening nothing is known: {later:?}");
     }
 
     #[test]
