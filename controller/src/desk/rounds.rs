@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use market::{Book, Clearing, Fallback, Limits, LpFault, Method, Proposal, clear};
+use market::{Book, Clearing, Fallback, Limits, LpFault, Method, Proposal, Standby};
 use protocol::{B256, Down, Fill, Offer, Public, Topic};
 use units::{Energy, PointId, Price, Slot};
 
@@ -29,6 +29,8 @@ struct Draw {
 pub(super) struct Solving {
     book: Book,
     draw: Draw,
+    /// The exact answer: whether the solver comes, comes late or is wrong, it stands.
+    standby: Standby,
 }
 
 impl Desk {
@@ -65,13 +67,13 @@ impl Desk {
             let draw = self.draw(slot);
             let book = self.book(slot, draw.seed);
             // On a grid the exact clearing is the answer, and there is no program to ask.
-            if book.is_empty() || !book.grid().is_plate() {
-                let solving = Solving { book, draw };
-                let clearing = clear(&solving.book, None);
-                self.finish_clearing(now_ms, solving, clearing, None, step);
+            let solve = !book.is_empty() && book.grid().is_plate();
+            let solving = Solving { standby: Standby::of(&book), book, draw };
+            if solve {
+                step.solve = Some(solving.book.clone());
+                self.solving = Some(solving);
             } else {
-                step.solve = Some(book.clone());
-                self.solving = Some(Solving { book, draw });
+                self.finish_clearing(now_ms, solving, None, step);
             }
         }
     }
@@ -93,8 +95,7 @@ impl Desk {
             return;
         }
         let solving = self.solving.take().expect("just checked");
-        let clearing = clear(&solving.book, Some(answer));
-        self.finish_clearing(now_ms, solving, clearing, Some(solve_us), step);
+        self.finish_clearing(now_ms, solving, Some((answer, solve_us)), step);
     }
 
     fn draw(&self, slot: Slot) -> Draw {
@@ -119,11 +120,12 @@ impl Desk {
     fn finish_clearing(
         &mut self,
         now_ms: i64,
-        Solving { book, draw }: Solving,
-        clearing: Clearing,
-        solve_us: Option<i64>,
+        Solving { book, draw, standby }: Solving,
+        proposal: Option<(Result<Proposal, LpFault>, i64)>,
         step: &mut Step,
     ) {
+        let (answer, solve_us) = proposal.unzip();
+        let clearing = standby.answer(answer);
         let slot = clearing.slot;
         let Draw { orders_root, seed, .. } = draw;
         let orders = self.books.remove(&slot).unwrap_or_default();
@@ -229,7 +231,7 @@ impl Desk {
 
 fn method(clearing: &Clearing) -> String {
     match &clearing.method {
-        _ if clearing.nodal.is_some() => "exact, on the grid".to_owned(),
+        Method::Exact(_) if clearing.nodal.is_some() => "exact, on the grid".to_owned(),
         Method::Lp => "lp".to_owned(),
         Method::Exact(Fallback::NotAsked) => "merit order: the book is empty".to_owned(),
         Method::Exact(fallback) => format!("merit order: {fallback}"),
