@@ -56,6 +56,12 @@ proptest! {
         let expected = optimum(&mut MicroLp::default(), &program).expect("zero is feasible");
         let own = optimum(&mut Simplex::default(), &program).expect("zero is feasible");
         prop_assert!((expected - own).abs() < 1e-6 * (1.0 + expected.abs()), "{expected} {own}");
+        #[cfg(feature = "highs")]
+        {
+            let mut highs = market::solver::Highs::default();
+            let third = optimum(&mut highs, &program).expect("zero is feasible");
+            prop_assert!((expected - third).abs() < 1e-6 * (1.0 + expected.abs()), "{third}");
+        }
     }
 
     #[test]
