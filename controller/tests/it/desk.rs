@@ -15,7 +15,7 @@ async fn with_baseline() -> Street {
 }
 
 /// Lets a slot pass: orders for the next one, its gate, and the end of the slot.
-async fn pass(street: &mut Street, slot: Slot) {
+pub async fn pass(street: &mut Street, slot: Slot) {
     street.at(slot.end_ms() - 300_000).await;
     let orders = vec![
         street.homes[0].order(slot.next(), "sell", 500, 15_000),
@@ -30,7 +30,7 @@ async fn pass(street: &mut Street, slot: Slot) {
 /// What the four homes meter in every slot: one exports, the others import.
 const USE: [(u64, u64); 4] = [(0, 450), (320, 0), (390, 0), (100, 0)];
 
-fn read_all(street: &mut Street, slot: Slot) -> Vec<controller::desk::Input> {
+pub fn read_all(street: &mut Street, slot: Slot) -> Vec<controller::desk::Input> {
     let homes = street.homes.iter_mut().zip(USE);
     homes.map(|(home, (import, export))| home.reading(slot, import, export)).collect()
 }

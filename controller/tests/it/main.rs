@@ -3,6 +3,7 @@
 mod bundle;
 mod config;
 mod desk;
+mod grid;
 mod http;
 mod record;
 mod street;

@@ -151,9 +151,7 @@ pub async fn bundle(street: &Street, first: i64, last: i64) -> String {
     let reader = reader(street).await;
     let range = (slot(first), slot(last));
     let export =
-        Export::begin(&config(street), &controller::rules::StreetGrid::default(), &reader, range)
-            .await
-            .expect("settled");
+        Export::begin(&config(street), &street.grid, &reader, range).await.expect("settled");
     let mut text = String::new();
     export
         .write(async |part| {

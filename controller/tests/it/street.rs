@@ -135,7 +135,7 @@ pub fn domain() -> Domain {
     Domain::new(community())
 }
 
-pub fn setup(homes: &[Home]) -> Setup {
+pub fn setup(homes: &[Home], grid: StreetGrid) -> Setup {
     let terms = Terms::new(Price::from_e5_per_kwh(28_800), Price::from_e5_per_kwh(12_310));
     Setup {
         domain: domain(),
@@ -143,7 +143,7 @@ pub fn setup(homes: &[Home]) -> Setup {
         salt_secret: [5; 32],
         market: MarketConfig::default(),
         tariff: Tariff::Flat(terms.expect("on the tick")),
-        grid: StreetGrid::default(),
+        grid,
         policy: Policy { rate_wei_per_wh: WEI / 1_000, cap_wei: 100 * WEI },
         anchor_every_slots: 4,
         enrolments: homes.iter().map(Home::enrolment).collect(),
@@ -155,6 +155,7 @@ pub struct Street {
     pub desk: Desk,
     pub store: Store,
     pub homes: Vec<Home>,
+    pub grid: StreetGrid,
     pub now_ms: i64,
     pub folder: tempfile::TempDir,
     /// Everything that was sent, newest last.
@@ -163,14 +164,19 @@ pub struct Street {
 
 impl Street {
     pub async fn open(homes: u8) -> Self {
+        Self::open_on(homes, StreetGrid::default()).await
+    }
+
+    pub async fn open_on(homes: u8, grid: StreetGrid) -> Self {
         let homes: Vec<Home> = (0..homes).map(Home::new).collect();
         let folder = tempfile::tempdir().expect("a folder");
         let now_ms = START.start_ms() + 60_000;
         let mut store = open_store(&folder).await;
         let saved = store.load().await.expect("empty");
-        let desk = Desk::restore(setup(&homes), saved, now_ms).expect("nothing to contradict");
+        let desk = Desk::restore(setup(&homes, grid.clone()), saved, now_ms)
+            .expect("nothing to contradict");
         store.begin_at(desk.first_open_slot()).await.expect("written");
-        Self { desk, store, homes, now_ms, folder, sent: Vec::new() }
+        Self { desk, store, homes, grid, now_ms, folder, sent: Vec::new() }
     }
 
     /// One step: recorded, then "sent"; a book that the desk wants solved is solved at once.
@@ -197,7 +203,8 @@ impl Street {
         self.store.close().await.expect("closed");
         let mut store = open_store(&self.folder).await;
         let saved = store.load().await.expect("readable");
-        self.desk = Desk::restore(setup(&self.homes), saved, self.now_ms).expect("same members");
+        let setup = setup(&self.homes, self.grid.clone());
+        self.desk = Desk::restore(setup, saved, self.now_ms).expect("same members");
         self.store = store;
         self
     }
@@ -225,7 +232,7 @@ impl Street {
         self.down(home, Down::Verdict).map(|signed: Signed<Verdict>| signed.body).collect()
     }
 
-    fn down<T: Message>(&self, home: usize, kind: Down) -> impl Iterator<Item = Signed<T>> {
+    pub fn down<T: Message>(&self, home: usize, kind: Down) -> impl Iterator<Item = Signed<T>> {
         let topic = Topic::Down(self.homes[home].point.clone(), kind);
         self.sent
             .iter()

@@ -1,0 +1,95 @@
+//! A street on a grid: own prices per bus, proven to each household, on the ledger, through a crash,
+//! and again from the bundle.
+
+use std::collections::BTreeMap;
+
+use controller::bundle::{Trust, verify};
+use controller::rules::{GridForm, StreetGrid};
+use market::{Branch, Grid, Node, Tier, UNCAPPED};
+use protocol::{Down, Fill, Signed, merkle};
+use units::{Energy, PointId, Price};
+
+use crate::desk::{pass, read_all};
+use crate::record::bundle;
+use crate::street::{START, Street, domain, point};
+
+/// Home 0 at the root; home 1 behind a cable for 100 Wh that costs 2 ct; the others on free ones.
+fn grid() -> StreetGrid {
+    let branch = |name: &str, cap: Energy, fee_e5: i64| Branch {
+        name: name.to_owned(),
+        parent: Node::ROOT,
+        import_cap: cap,
+        export_cap: cap,
+        fee: Price::from_e5_per_kwh(fee_e5),
+        tier: Tier::Street,
+    };
+    let branches = vec![
+        branch("L1", Energy::from_wh(100), 2_000),
+        branch("L2", UNCAPPED, 0),
+        branch("L3", UNCAPPED, 0),
+    ];
+    let buses: Vec<String> = (0..4).map(|number| format!("B{number}")).collect();
+    let points: Vec<PointId> = (0..4).map(point).collect();
+    let form = GridForm { buses: buses.clone(), grid: Grid::new(branches).expect("a tree") };
+    let homes = points.iter().zip(buses.iter().map(|bus| Some(bus.as_str())));
+    StreetGrid::new(form, &BTreeMap::new(), homes).expect("everybody is somewhere")
+}
+
+#[tokio::test]
+async fn a_full_cable_is_paid_for_proven_posted_and_verified() {
+    let mut street = Street::open_on(4, grid()).await;
+    pass(&mut street, START).await;
+    let readings = street.homes.iter_mut().map(|home| home.reading(START, 0, 0)).collect();
+    street.step(readings).await;
+    let slot = START.next();
+    // Home 0 sells 500 Wh, home 1 wants 300 Wh at up to 25 ct, home 2 400 Wh at up to 20 ct.
+    let fill = street.down(1, Down::Fill).last().expect("told");
+    let Signed::<Fill> { body: fill, .. } = fill;
+    assert_eq!(
+        (fill.slot, fill.quantity_wh, fill.price.as_slice()),
+        (slot.number(), 100, &[250_000][..])
+    );
+    let bus = &fill.bus[0];
+    assert_eq!(
+        (bus.bus.as_str(), bus.energy, bus.grid_fee, bus.congestion),
+        ("B1", 175_000, 20_000, 55_000)
+    );
+    let clearing: Vec<u8> = street
+        .sent
+        .iter()
+        .rfind(|sent| matches!(sent.topic, protocol::Topic::Public(protocol::Public::Clearing)))
+        .map(|sent| sent.payload.clone())
+        .expect("published");
+    let clearing = Signed::<protocol::Clearing>::parse(&clearing).expect("own message").body;
+    assert_eq!((clearing.grid_fees, clearing.congestion), (2_000_000, 5_500_000));
+    let leaf = merkle::leaf(domain().digest(bus));
+    let (root, count) = (clearing.prices_root, u64::from(clearing.prices));
+    assert!(merkle::includes(root, count, fill.position, leaf, &fill.path), "the price is proven");
+
+    // What was cleared before a crash is settled after it as if nothing had happened.
+    let mut street = street.crash().await;
+    street.at(slot.end_ms() + 500).await;
+    let readings = read_all(&mut street, slot);
+    street.step(readings).await;
+    let delivery = street.delivery(1, slot).expect("settled");
+    assert_eq!(delivery.statement.price, [250_000]);
+    assert_eq!(&delivery.statement.bus[0], bus);
+    assert_eq!(delivery.header.price, [175_000], "deviations are settled at the root's price");
+    let gets = "SELECT SUM(amount) FROM transfer WHERE credit = 'grid-fees'";
+    assert_eq!(street.count(gets).await, 2_000_000);
+    let gets = "SELECT SUM(amount) FROM transfer WHERE credit = 'congestion'";
+    assert_eq!(street.count(gets).await, 5_500_000);
+    assert_eq!(street.settled_balance().await["pool"], 0);
+
+    let text = bundle(&street, 1, 1).await;
+    let report = verify(text.as_bytes(), &Trust::default()).expect("memory can be read");
+    assert!(report.verified, "{:?}", report.findings);
+    let cheaper = text.replace("\"fee\":20000", "\"fee\":10000");
+    assert_ne!(cheaper, text);
+    let report = verify(cheaper.as_bytes(), &Trust::default()).expect("memory can be read");
+    assert!(
+        report.findings.iter().any(|finding| finding.what.starts_with("grid is")),
+        "{:?}",
+        report.findings
+    );
+}
