@@ -36,7 +36,7 @@ mod survey;
 mod voltage;
 
 pub use attributes::{Attributes, Premium};
-pub use plan::{Dispatch, Method, NodePrice, Plan, Shortfall, Stored, plan};
+pub use plan::{Dispatch, Method, Plan, Shortfall, Stored, plan};
 pub use problem::{
     Battery, Class, Deferrable, End, Horizon, MAX_SLOTS, Offer, PPM, Period, Supply, Wish,
 };

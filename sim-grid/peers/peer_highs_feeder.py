@@ -1,4 +1,4 @@
-"""HiGHS as an oracle on a radial feeder: caps and a fee on every branch, a balance row per node."""
+"""A radial feeder for HiGHS: caps and a fee on every branch, a balance row per node."""
 
 import csv
 
@@ -6,6 +6,7 @@ import highspy
 import numpy
 
 import counter
+import oracle
 
 
 class Branch:
@@ -59,28 +60,7 @@ def book(problem):
     lp.a_matrix_.start_ = numpy.array(starts)
     lp.a_matrix_.index_ = numpy.array(rows)
     lp.a_matrix_.value_ = numpy.array(values)
-    return lp, problem
+    return lp, lots, problem.nodes
 
 
-def with_presolve(choice):
-    def clear(orders, count):
-        lp, problem = orders
-        highs = highspy.Highs()
-        highs.setOptionValue("output_flag", False)
-        highs.setOptionValue("threads", 1)
-        highs.setOptionValue("presolve", choice)
-        highs.passModel(lp)
-        highs.run()
-        status = highs.getModelStatus()
-        if status != highspy.HighsModelStatus.kOptimal:
-            raise RuntimeError(f"ends as {highs.modelStatusToString(status)}")
-        solution = highs.getSolution()
-        outcome = counter.Outcome(count)
-        for lot, node, kwh in zip(problem.lots, problem.nodes, solution.col_value):
-            outcome.add(lot.id, kwh, abs(solution.row_dual[node]))
-        return outcome
-
-    return book, clear
-
-
-counter.serve({"default": with_presolve("choose"), "no presolve": with_presolve("off")}, read)
+oracle.serve(book, read)

@@ -26,7 +26,7 @@ pub fn split<K: Ord>(total: i64, weights: &[i64], rank: impl Fn(usize) -> K) -> 
         return weights.to_vec();
     }
     let shares = match i64::try_from(sum) {
-        Ok(sum) => shared(weights, |weight| divide(total, weight, sum), total, rank),
+        Ok(sum) => shared(weights, |weight| proportion(total, weight, sum), total, rank),
         Err(_) => {
             let total = i128::from(total);
             let share = |weight: i64| {
@@ -59,8 +59,13 @@ fn shared<R: Ord + Copy, K: Ord>(
     shares
 }
 
-/// `total · weight / sum` and what is left of the division.
-fn divide(total: i64, weight: i64, sum: i64) -> (i64, i64) {
+/// `total · weight / sum`, rounded down, and what is left of the division.
+///
+/// # Panics
+/// Unless `0 ≤ weight ≤ sum`, `0 < sum` and `0 ≤ total`, or the quotient fits an `i64` anyway.
+#[must_use]
+#[inline]
+pub fn proportion(total: i64, weight: i64, sum: i64) -> (i64, i64) {
     // Both ways give the same; the first one is a machine's own.
     if let Some(product) = total.checked_mul(weight) {
         return (product / sum, product % sum);

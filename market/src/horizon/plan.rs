@@ -15,19 +15,7 @@ use crate::horizon::schedule::{Step, truncated};
 use crate::horizon::survey::{Surveyed, survey};
 use crate::horizon::{Refusal, prices};
 use crate::solver::Solver;
-use crate::{MAX_PRICE, Node};
-
-/// A price and between what it may lie, nano per Wh.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct NodePrice {
-    /// Lowest price that supports the plan; none when nothing bounds it.
-    pub low: Option<Price>,
-    /// Highest price that supports the plan; none when nothing bounds it.
-    pub high: Option<Price>,
-    /// The middle of both; none where nothing is traded.
-    pub price: Option<Price>,
-}
+use crate::{MAX_PRICE, Node, NodePrice};
 
 /// One slot of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]

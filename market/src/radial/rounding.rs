@@ -8,6 +8,8 @@
 
 use std::cmp::Ordering;
 
+use units::proportion;
+
 use super::ties::Part;
 use crate::Rank;
 
@@ -62,16 +64,6 @@ pub(super) fn by_largest_remainder(
     for i in line {
         candidates[i].share += 1;
     }
-}
-
-/// `total · quantity / ordered` and what is left of the division.
-fn proportion(total: i64, quantity: i64, ordered: i64) -> (i64, i64) {
-    if let Some(product) = total.checked_mul(quantity) {
-        return (product / ordered, product % ordered);
-    }
-    let (product, ordered) = (i128::from(total) * i128::from(quantity), i128::from(ordered));
-    let whole = |value: i128| i64::try_from(value).expect("total ≤ ordered");
-    (whole(product / ordered), whole(product % ordered))
 }
 
 /// Gives out the last watt-hours anew, within what every branch has room for. Equal ratios must fit

@@ -72,6 +72,9 @@ pub enum Goal {
     AtLeast(f64),
 }
 
+/// What ours is compared with, and how long that took.
+type Yardstick = (&'static str, Duration);
+
 impl Figure {
     /// A figure beside its goal.
     #[must_use]
@@ -88,45 +91,53 @@ impl Figure {
     fn times(
         what: impl Into<String>,
         ours: Duration,
-        yardstick: (&'static str, Duration),
+        theirs: Yardstick,
         most: Option<f64>,
     ) -> Self {
-        let ratio = ours.as_secs_f64() / yardstick.1.as_secs_f64().max(1e-9);
-        Self::new(what, ratio, Unit::Times, most.map(Goal::AtMost)).with(ours, yardstick)
+        Self::ratio(what, ours, theirs, Unit::Times, most.map(Goal::AtMost))
     }
 
     /// How much faster ours is.
     fn faster(
         what: impl Into<String>,
         ours: Duration,
-        yardstick: (&'static str, Duration),
+        theirs: Yardstick,
         least: Option<f64>,
     ) -> Self {
-        let ratio = yardstick.1.as_secs_f64() / ours.as_secs_f64().max(1e-9);
-        Self::new(what, ratio, Unit::TimesFaster, least.map(Goal::AtLeast)).with(ours, yardstick)
+        Self::ratio(what, ours, theirs, Unit::TimesFaster, least.map(Goal::AtLeast))
     }
 
     /// Which part of the yardstick's time ours takes.
     fn share(
         what: impl Into<String>,
         ours: Duration,
-        yardstick: (&'static str, Duration),
+        theirs: Yardstick,
         most: Option<f64>,
     ) -> Self {
-        let ratio = ours.as_secs_f64() / yardstick.1.as_secs_f64().max(1e-9);
-        Self::new(what, ratio, Unit::Share, most.map(Goal::AtMost)).with(ours, yardstick)
+        Self::ratio(what, ours, theirs, Unit::Share, most.map(Goal::AtMost))
+    }
+
+    /// Two times, one by the other.
+    fn ratio(
+        what: impl Into<String>,
+        ours: Duration,
+        (name, theirs): Yardstick,
+        unit: Unit,
+        goal: Option<Goal>,
+    ) -> Self {
+        let (ours, theirs) = (ours.as_secs_f64(), theirs.as_secs_f64());
+        let measured = match unit {
+            Unit::TimesFaster => theirs / ours.max(1e-9),
+            _ => ours / theirs.max(1e-9),
+        };
+        let yardstick = Some((name, theirs * 1e6));
+        Self { ours_us: Some(ours * 1e6), yardstick, ..Self::new(what, measured, unit, goal) }
     }
 
     /// With a flaw, if there is one.
     fn flawed(mut self, flaw: Option<String>) -> Self {
         self.met = if flaw.is_some() { self.goal.map(|_| false) } else { self.met };
         Self { flaw, ..self }
-    }
-
-    fn with(mut self, ours: Duration, (name, theirs): (&'static str, Duration)) -> Self {
-        self.ours_us = Some(ours.as_secs_f64() * 1e6);
-        self.yardstick = Some((name, theirs.as_secs_f64() * 1e6));
-        self
     }
 }
 
