@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use market::{Branch, Grid, GridRules, Node, TierRule, UNCAPPED};
-use units::Price;
+use units::{PointId, Price};
 
-use crate::config::{Config, GridConfig};
+use crate::config::{Config, GridConfig, HouseholdConfig};
 use crate::rules::{GridForm, StreetGrid};
 
 /// Reads the grid that the members trade on; a plate without `[grid]`.
@@ -27,17 +27,28 @@ pub fn load(config: &Config) -> Result<StreetGrid, String> {
             bus.clone_into(&mut buses[node.index()]);
         }
     }
-    let homes = config.households.iter();
-    let points = homes.map(|home| (&home.point, home.bus.as_ref().map(units::BusId::as_str)));
-    street(GridForm { buses, grid }, &nodes, points)
+    let homes = homes(config, &nodes, &buses)?;
+    StreetGrid::new(GridForm { buses, grid, homes }).map_err(|fault| format!("[grid]: {fault}"))
 }
 
-fn street<'a>(
-    form: GridForm,
+/// Everybody's bus, by the one name that its node has.
+fn homes(
+    config: &Config,
     nodes: &BTreeMap<String, Node>,
-    points: impl Iterator<Item = (&'a units::PointId, Option<&'a str>)>,
-) -> Result<StreetGrid, String> {
-    StreetGrid::new(form, nodes, points).map_err(|fault| format!("[grid]: {fault}"))
+    buses: &[String],
+) -> Result<BTreeMap<PointId, String>, String> {
+    let home = |home: &HouseholdConfig| {
+        let point = home.point.clone();
+        let Some(bus) = &home.bus else {
+            let what = "say in its [[household]] where it is connected";
+            return Err(format!("[grid]: {point} has no bus: {what}"));
+        };
+        let Some(node) = nodes.get(bus.as_str()) else {
+            return Err(format!("[grid]: {point} is at bus {bus}, which is not in the grid"));
+        };
+        Ok((point, buses[node.index()].clone()))
+    };
+    config.households.iter().map(home).collect()
 }
 
 /// Reads the files of a network.

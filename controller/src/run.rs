@@ -138,15 +138,13 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, RunFault> {
     let secrets = setup::Secrets::load(&config)?;
     let tariff = Arc::new(crate::tariff::Tariff::load(&config.tariff)?);
     let network = setup::network(&config)?;
-    let grid = crate::grid::load(&config).map_err(RunFault::Feeder)?;
+    let grid = Arc::new(crate::grid::load(&config).map_err(RunFault::Feeder)?);
     let path = config.data_dir.join("street.db");
     let mut store = Store::open(&path, &config.community, secrets.operator()).await?;
+    store.keep_grid(&grid).await?;
     let saved = store.load().await?;
-    let desk = Desk::restore(
-        setup::desk(&config, &secrets, &tariff, grid.clone())?,
-        saved,
-        clock.now_ms(),
-    )?;
+    let desk =
+        Desk::restore(setup::desk(&config, &secrets, &tariff, grid)?, saved, clock.now_ms())?;
     store.begin_at(desk.first_open_slot()).await?;
     let store = Arc::new(Mutex::new(store));
     let reader = Reader::open(&path).await.map_err(|error| RunFault::Read(error.to_string()))?;
@@ -167,7 +165,6 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, RunFault> {
         config: config.clone(),
         tariff,
         network,
-        grid: Arc::new(grid),
         reader: reader.clone(),
         board: board.clone(),
         clock: clock.clone(),

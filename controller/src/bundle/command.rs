@@ -67,8 +67,7 @@ impl ExportArguments {
         let (first, _) = text::slots(&self.from).map_err(anyhow::Error::msg)?;
         let (_, last) = text::slots(&self.to).map_err(anyhow::Error::msg)?;
         let reader = Reader::open(&config.data_dir.join("street.db")).await?;
-        let grid = crate::grid::load(&config).map_err(anyhow::Error::msg)?;
-        let export = Export::begin(&config, &grid, &reader, (first, last)).await?;
+        let export = Export::begin(&config, &reader, (first, last)).await?;
         let context = |error| anyhow::anyhow!("cannot create {}: {error}", self.out.display());
         let file = std::fs::File::create_new(&self.out).map_err(context)?;
         let mut file = BufWriter::new(file);

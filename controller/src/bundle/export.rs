@@ -9,11 +9,10 @@ use protocol::{B256, keccak256};
 use units::Slot;
 
 use super::line::{
-    AnchorLine, CheckpointLine, ClearingLine, FORMAT, HeaderLine, Line, Manifest, MemberLine,
-    OrderLine, Seal, StatementLine, Street, TransferLine, TransfersLine,
+    AnchorLine, CheckpointLine, ClearingLine, FORMAT, GridLine, HeaderLine, Line, Manifest,
+    MemberLine, OrderLine, Seal, StatementLine, Street, TransferLine, TransfersLine,
 };
 use crate::config::Config;
-use crate::rules::StreetGrid;
 use crate::run::policy;
 use crate::store::read::{LogEntry, ReadFault, Reader, StoredTransfer};
 use meters::Meters;
@@ -86,7 +85,6 @@ impl Export {
     /// [`ExportFault`] when the slots are not all settled or the record does not fit.
     pub async fn begin(
         config: &Config,
-        grid: &StreetGrid,
         reader: &Reader,
         (first, last): (Slot, Slot),
     ) -> Result<Self, ExportFault> {
@@ -113,7 +111,6 @@ impl Export {
             gate_lead_s: config.market.gate_lead_s,
             reward_rate: policy.rate_wei_per_wh.to_string(),
             reward_cap: policy.cap_wei.to_string(),
-            grid: grid.form(),
             log,
             members: members(config, reader, first).await?,
         };
@@ -140,6 +137,9 @@ impl Export {
         let mut writer = Writer::new(out);
         writer.line(&Line::Street(Box::new(self.street.clone()))).await?;
         self.write_before(self.first.previous(), &mut writer).await?;
+        for grid in self.reader.grids_between(self.first, self.last).await? {
+            writer.line(&Line::Grid(Box::new(GridLine { grid }))).await?;
+        }
         for reading in self.meters.baselines() {
             writer.line(&Line::Baseline(Box::new(reading))).await?;
         }
@@ -269,7 +269,6 @@ async fn members(
             renewable: home.renewable,
             max_import_w: home.max_import_w,
             max_export_w: home.max_export_w,
-            bus: home.bus.as_ref().map(ToString::to_string),
             rewards_before: rewards.to_string(),
         });
     }

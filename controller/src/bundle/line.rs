@@ -18,7 +18,7 @@ use units::{CommunityId, PointId};
 use crate::rules::GridForm;
 
 /// Version of this form.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Why a reading from before the street's first slot does not count.
 pub const TOO_EARLY: &str = "the street had not begun";
@@ -32,6 +32,8 @@ pub const MAX_LINE_BYTES: usize = 16 * 1024 * 1024;
 pub enum Line {
     /// Who and what; the first line.
     Street(Box<Street>),
+    /// A grid on which slots were cleared; the clearings name it by its digest.
+    Grid(Box<GridLine>),
     /// The log before the first slot, as the operator signed it at some earlier size.
     Before(Box<CheckpointLine>),
     /// The signed clearing of an earlier slot whose terms a late bill line needs.
@@ -80,9 +82,6 @@ pub struct Street {
     pub reward_rate: String,
     /// Most rewards per slot, 10⁻¹⁸ tokens, decimal.
     pub reward_cap: String,
-    /// The grid that the members trade on; none when everybody is at one bus.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub grid: Option<GridForm>,
     /// The log before the first slot.
     pub log: merkle::Frontier,
     /// The members, by metering point.
@@ -107,11 +106,16 @@ pub struct MemberLine {
     pub max_import_w: i64,
     /// Largest power to the grid, W.
     pub max_export_w: i64,
-    /// Bus it is connected to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bus: Option<String>,
     /// All rewards before the first slot, 10⁻¹⁸ tokens, decimal.
     pub rewards_before: String,
+}
+
+/// A grid with the homes that are on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GridLine {
+    /// The form that the digest is of.
+    pub grid: GridForm,
 }
 
 /// The log at one size, signed.
@@ -283,6 +287,7 @@ impl Line {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Street(_) => "street",
+            Self::Grid(_) => "grid",
             Self::Before(_) => "before",
             Self::Earlier(_) => "earlier",
             Self::Baseline(_) => "baseline",

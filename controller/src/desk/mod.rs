@@ -14,6 +14,7 @@ mod rounds;
 mod settle;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use market::{Cumulative, LpFault, Policy, Proposal, Terms};
 use protocol::{
@@ -54,7 +55,7 @@ pub struct Setup {
     /// The supplier's prices.
     pub tariff: Tariff,
     /// The grid that the members trade on.
-    pub grid: StreetGrid,
+    pub grid: Arc<StreetGrid>,
     /// How rewards are earned in a slot.
     pub policy: Policy,
     /// Settled slots per anchored epoch.

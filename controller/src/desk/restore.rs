@@ -1,6 +1,7 @@
 //! From the records back to a desk: the same state as if nothing had happened.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use market::{Clearing, Cumulative, Mint};
 use protocol::{B256, Order, Signed, Totals, merkle};
@@ -8,7 +9,7 @@ use units::{PointId, Slot};
 
 use super::household::Household;
 use super::{AnchorDraft, BookOrder, Cleared, Desk, Setup, Watermark};
-use crate::rules::Registers;
+use crate::rules::{Registers, StreetGrid};
 
 /// What the store knows; see the schema for the meaning of each part.
 #[derive(Debug, Default)]
@@ -25,6 +26,8 @@ pub struct Saved {
     pub orders: Vec<Signed<Order>>,
     /// Cleared slots that are not settled.
     pub clearings: Vec<SavedClearing>,
+    /// Grids of these slots by digest.
+    pub grids: BTreeMap<B256, StreetGrid>,
     /// Newest cleared slot.
     pub last_cleared: Option<Slot>,
     /// Newest settled slot and the log after it.
@@ -44,6 +47,8 @@ pub struct SavedClearing {
     pub orders_root: B256,
     /// Seed of the draws.
     pub seed: B256,
+    /// Digest of the grid; zero on a plate.
+    pub grid: B256,
 }
 
 /// Why the records do not make a desk.
@@ -55,6 +60,18 @@ pub enum RestoreFault {
          enrol it again (it may have max_import_w = 0), its account must stay"
     )]
     NotEnrolled(PointId),
+    /// A slot's grid is nowhere.
+    #[error(
+        "slot {} ({slot}) was cleared on grid {grid}, which is not on record; \
+         start once more with the [grid] of that slot, so that it can be settled",
+        slot.number()
+    )]
+    NoGrid {
+        /// The slot.
+        slot: Slot,
+        /// Digest of its grid.
+        grid: B256,
+    },
     /// The rewards on record are out of range.
     #[error("rewards on record: {0}")]
     Rewards(#[from] market::RewardFault),
@@ -104,9 +121,15 @@ impl Desk {
                 desk.books.entry(slot).or_default().insert(point, order);
             }
         }
-        for SavedClearing { clearing, orders_root, seed } in saved.clearings {
+        let mut grids: BTreeMap<B256, Arc<StreetGrid>> =
+            saved.grids.into_iter().map(|(digest, grid)| (digest, Arc::new(grid))).collect();
+        grids.insert(B256::ZERO, Arc::default());
+        grids.insert(desk.setup.grid.digest(), Arc::clone(&desk.setup.grid));
+        for SavedClearing { clearing, orders_root, seed, grid } in saved.clearings {
             let slot = clearing.slot;
-            desk.cleared.insert(slot, Cleared { clearing, orders_root, seed });
+            let known = grids.get(&grid).map(Arc::clone);
+            let grid = known.ok_or(RestoreFault::NoGrid { slot, grid })?;
+            desk.cleared.insert(slot, Cleared { clearing, orders_root, seed, grid });
         }
         Ok(desk)
     }

@@ -1,13 +1,14 @@
 //! Gates and offers: what is due because of the time.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use market::{Book, Clearing, Fallback, Limits, LpFault, Method, Proposal, Standby};
 use protocol::{B256, Down, Fill, Offer, Public, Topic};
 use units::{Energy, PointId, Price, Slot};
 
 use super::{BookOrder, ClearedRecord, Desk, FillRecord, MAX_SLOTS_PER_STEP, Record, Step};
-use crate::rules::{self, PriceTree, digests_root, network, on_wire, seed};
+use crate::rules::{self, PriceTree, StreetGrid, digests_root, network, on_wire, seed};
 
 /// A cleared slot that waits for its readings.
 #[derive(Debug, Clone)]
@@ -15,6 +16,8 @@ pub(super) struct Cleared {
     pub(super) clearing: Clearing,
     pub(super) orders_root: B256,
     pub(super) seed: B256,
+    /// The grid that it was found on, which may not be today's after a start.
+    pub(super) grid: Arc<StreetGrid>,
 }
 
 /// What decides ties in a slot, fixed when its gate closes.
@@ -139,7 +142,8 @@ impl Desk {
             fills,
             solve_us,
         })));
-        self.cleared.insert(slot, Cleared { clearing, orders_root, seed });
+        let grid = Arc::clone(&self.setup.grid);
+        self.cleared.insert(slot, Cleared { clearing, orders_root, seed, grid });
         self.next_gate = slot.next();
     }
 

@@ -57,7 +57,7 @@ impl Desk {
             seed: cleared.seed,
             terms: &|slot| self.terms(slot),
             policy: self.setup.policy,
-            grid: &self.setup.grid,
+            grid: &cleared.grid,
             members: &members,
         };
         let outcome = rules::settle_slot(&basis, &self.rewards)?;

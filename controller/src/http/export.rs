@@ -65,8 +65,7 @@ pub async fn bundle(
         ));
     };
     let range = (Slot::new(first), Slot::new(last));
-    let export =
-        Export::begin(&api.config, &api.grid, &api.reader, range).await.map_err(refusal)?;
+    let export = Export::begin(&api.config, &api.reader, range).await.map_err(refusal)?;
     let (sender, receiver) = mpsc::channel::<Bytes>(QUEUE);
     actix_web::rt::spawn(async move {
         let _permit = permit;

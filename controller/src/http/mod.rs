@@ -42,7 +42,6 @@ use utoipa::ToSchema;
 
 use crate::config::Config;
 use crate::live::Board;
-use crate::rules::StreetGrid;
 use crate::store::read::Reader;
 use crate::tariff::Tariff;
 use events::{Event, Hub};
@@ -98,8 +97,6 @@ pub struct Api {
     pub tariff: Arc<Tariff>,
     /// The low-voltage network, when it is known.
     pub network: Option<Arc<Network>>,
-    /// The grid that the members trade on.
-    pub grid: Arc<StreetGrid>,
     /// The record.
     pub reader: Reader,
     /// The present.

@@ -1,7 +1,8 @@
 //! The grid a street trades on: limits and fees, and who is connected where.
 //!
 //! Desk and auditor hold the same grid: its digest stands in every clearing, so that nobody can
-//! change a fee or a limit afterwards.
+//! change a fee, a limit or a home's place afterwards. Grids change between slots, when a fee does
+//! or somebody moves in; each slot keeps the one that its clearing names.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use protocol::{B256, BusPrice, Domain, keccak256, merkle};
 use serde::{Deserialize, Serialize};
 use units::{PointId, Price};
 
-/// A grid as it is written down.
+/// A grid as it is written down; its digest is that of its JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GridForm {
@@ -19,6 +20,8 @@ pub struct GridForm {
     pub buses: Vec<String>,
     /// Their branches, limits and fees.
     pub grid: Grid,
+    /// The bus of every home.
+    pub homes: BTreeMap<PointId, String>,
 }
 
 /// Where the members of a street trade.
@@ -41,9 +44,9 @@ pub enum StreetGridFault {
         /// How many nodes.
         nodes: usize,
     },
-    /// A member is nowhere.
-    #[error("{0} has no bus: say in its [[household]] where it is connected")]
-    NoBus(PointId),
+    /// The text is none of a grid.
+    #[error("it cannot be read: {0}")]
+    Text(String),
     /// A member is at a bus that is not there.
     #[error("{point} is at bus {bus}, which is not in the grid")]
     UnknownBus {
@@ -55,28 +58,22 @@ pub enum StreetGridFault {
 }
 
 impl StreetGrid {
-    /// A grid with its members; `points` are metering points and their buses.
+    /// The grid of a form.
     ///
     /// # Errors
     /// [`StreetGridFault`].
-    pub fn new<'a>(
-        form: GridForm,
-        aliases: &BTreeMap<String, Node>,
-        points: impl IntoIterator<Item = (&'a PointId, Option<&'a str>)>,
-    ) -> Result<Self, StreetGridFault> {
+    pub fn new(form: GridForm) -> Result<Self, StreetGridFault> {
         let (names, size) = (form.buses.len(), form.grid.size());
         if names != size {
             return Err(StreetGridFault::Names { names, nodes: size });
         }
         let text = serde_json::to_string(&form).expect("a grid is plain data");
-        let mut known: BTreeMap<&str, Node> =
+        let known: BTreeMap<&str, Node> =
             form.grid.nodes().zip(&form.buses).map(|(node, bus)| (bus.as_str(), node)).collect();
-        known.extend(aliases.iter().map(|(bus, node)| (bus.as_str(), *node)));
         let mut nodes = BTreeMap::new();
-        for (point, bus) in points {
-            let bus = bus.ok_or_else(|| StreetGridFault::NoBus(point.clone()))?;
-            let Some(node) = known.get(bus) else {
-                let (point, bus) = (point.clone(), bus.to_owned());
+        for (point, bus) in &form.homes {
+            let Some(node) = known.get(bus.as_str()) else {
+                let (point, bus) = (point.clone(), bus.clone());
                 return Err(StreetGridFault::UnknownBus { point, bus });
             };
             nodes.insert(point.clone(), *node);
@@ -85,22 +82,44 @@ impl StreetGrid {
         Ok(Self { grid: Arc::new(form.grid), buses: form.buses, nodes, digest })
     }
 
+    /// The grid of a form's JSON.
+    ///
+    /// # Errors
+    /// [`StreetGridFault`].
+    pub fn parse(text: &str) -> Result<Self, StreetGridFault> {
+        let form = serde_json::from_str(text);
+        Self::new(form.map_err(|error| StreetGridFault::Text(error.to_string()))?)
+    }
+
     /// The grid; a plate when the community has none.
     #[must_use]
     pub const fn grid(&self) -> &Arc<Grid> {
         &self.grid
     }
 
-    /// Commits to limits and fees; zero for a plate.
+    /// Commits to limits, fees and everybody's place; zero for a plate.
     #[must_use]
     pub const fn digest(&self) -> B256 {
         self.digest
     }
 
-    /// Where a metering point is connected.
+    /// Where a metering point is connected: on a plate all at the root, on a grid none but those
+    /// who are on it.
+    #[must_use]
+    pub fn place(&self, point: &PointId) -> Option<Node> {
+        let node = self.nodes.get(point).copied();
+        node.or_else(|| self.grid.is_plate().then_some(Node::ROOT))
+    }
+
+    /// Where a member is connected; the root for whoever is not on the grid.
     #[must_use]
     pub fn node(&self, point: &PointId) -> Node {
-        self.nodes.get(point).copied().unwrap_or(Node::ROOT)
+        self.place(point).unwrap_or(Node::ROOT)
+    }
+
+    /// The homes that are connected, with their nodes.
+    pub fn homes(&self) -> impl Iterator<Item = (&PointId, Node)> {
+        self.nodes.iter().map(|(point, node)| (point, *node))
     }
 
     /// The name of a node's bus; empty on a plate.
@@ -112,8 +131,12 @@ impl StreetGrid {
     /// As it is written down; none for a plate.
     #[must_use]
     pub fn form(&self) -> Option<GridForm> {
-        let (buses, grid) = (self.buses.clone(), Grid::clone(&self.grid));
-        (!self.grid.is_plate()).then_some(GridForm { buses, grid })
+        if self.grid.is_plate() {
+            return None;
+        }
+        let homes = self.homes().map(|(point, node)| (point.clone(), self.bus(node).to_owned()));
+        let (homes, buses) = (homes.collect(), self.buses.clone());
+        Some(GridForm { buses, grid: Grid::clone(&self.grid), homes })
     }
 
     /// The price at a node and its parts; none where nothing is traded, and on a plate.

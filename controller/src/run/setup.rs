@@ -103,7 +103,7 @@ pub(super) fn desk(
     config: &Config,
     secrets: &Secrets,
     tariff: &Tariff,
-    grid: StreetGrid,
+    grid: Arc<StreetGrid>,
 ) -> Result<Setup, RunFault> {
     Ok(Setup {
         domain: Domain::new(config.community.clone()),

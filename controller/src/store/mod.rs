@@ -23,6 +23,8 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Connection, Row, SqlSafeStr};
 use units::{CommunityId, Slot};
 
+use crate::rules::StreetGrid;
+
 /// Oldest SQLite whose write-ahead log is sound.
 const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];
 /// How long a lock of another process is waited for.
@@ -166,6 +168,20 @@ impl Store {
         Ok(())
     }
 
+    /// Keeps the grid that members trade on from now on, for whoever asks about its slots later.
+    ///
+    /// # Errors
+    /// [`StoreFault::Database`].
+    pub async fn keep_grid(&mut self, grid: &StreetGrid) -> Result<(), StoreFault> {
+        let Some(form) = grid.form() else { return Ok(()) };
+        sqlx::query("INSERT INTO grid (digest, form) VALUES (?, ?) ON CONFLICT DO NOTHING")
+            .bind(grid.digest().to_vec())
+            .bind(rows::text(&form))
+            .execute(&mut self.connection)
+            .await?;
+        Ok(())
+    }
+
     /// Closes the record in an orderly way.
     ///
     /// # Errors
@@ -181,11 +197,10 @@ fn migrations() -> Migrator {
     let step = |version: i64, name: &'static str, sql: &'static str| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
     };
-    Migrator::with_migrations(vec![step(
-        1,
-        "street",
-        include_str!("../../migrations/0001_street.sql"),
-    )])
+    Migrator::with_migrations(vec![
+        step(1, "street", include_str!("../../migrations/0001_street.sql")),
+        step(2, "grid", include_str!("../../migrations/0002_grid.sql")),
+    ])
 }
 
 fn lock(path: &Path) -> Result<std::fs::File, StoreFault> {

@@ -1,12 +1,15 @@
 //! Reads back what the desk needs to go on.
 
-use protocol::{Signed, merkle};
+use std::collections::BTreeMap;
+
+use protocol::{B256, Signed, merkle};
 use sqlx::Row;
 use units::{Energy, PointId, Price, Slot};
 
 use super::rows::{hash, json, point, registers, slot, unsigned};
 use super::{Store, StoreFault};
 use crate::desk::{Saved, SavedClearing, Watermark};
+use crate::rules::StreetGrid;
 
 impl Store {
     /// Everything that is not finished, and the watermarks of what is.
@@ -32,6 +35,7 @@ impl Store {
             last_slots: self.load_last_slots().await?,
             orders: self.load_orders(last_cleared.or(settled)).await?,
             clearings: self.load_clearings(settled).await?,
+            grids: self.load_grids(settled).await?,
             epoch: self.load_epoch(last_anchor.map(|(_, slot)| slot)).await?,
             first_slot,
             last_cleared,
@@ -187,6 +191,31 @@ impl Store {
         Ok(clearings)
     }
 
+    /// Grids of the slots that were cleared after `settled`.
+    async fn load_grids(
+        &mut self,
+        settled: Option<Slot>,
+    ) -> Result<BTreeMap<B256, StreetGrid>, StoreFault> {
+        let rows = sqlx::query(
+            "SELECT digest, form FROM grid \
+             WHERE digest IN (SELECT grid FROM clearing WHERE slot > ?)",
+        )
+        .bind(settled.map_or(i64::MIN, Slot::number))
+        .fetch_all(&mut self.connection)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                let digest = hash(row, "digest")?;
+                let form: String = row.try_get("form")?;
+                let grid = StreetGrid::parse(&form).map_err(StoreFault::damaged)?;
+                if grid.digest() == digest {
+                    return Ok((digest, grid));
+                }
+                Err(StoreFault::damaged(format!("grid {digest} is not what its digest says")))
+            })
+            .collect()
+    }
+
     async fn load_fills(&mut self, slot: i64) -> Result<Vec<market::Fill>, StoreFault> {
         let rows = sqlx::query(
             "SELECT point, side, quantity_wh, price FROM fill WHERE slot = ? ORDER BY point",
@@ -248,5 +277,6 @@ fn saved_clearing(
         method: market::Method::Lp,
         nodal,
     };
-    Ok(SavedClearing { clearing, orders_root: body.orders_root, seed: body.seed })
+    let (orders_root, seed, grid) = (body.orders_root, body.seed, body.grid);
+    Ok(SavedClearing { clearing, orders_root, seed, grid })
 }

@@ -144,8 +144,8 @@ async fn cleared(db: &mut SqliteConnection, record: &ClearedRecord) -> Result<()
     let body = &record.message.body;
     sqlx::query(
         "INSERT INTO clearing (slot, cleared_wh, price, price_low, price_high, retail, feed_in, \
-         orders, method, solve_us, time_ms, nodal, message) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         orders, method, rung, solve_us, time_ms, grid, nodal, message) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(body.slot)
     .bind(body.cleared_wh)
@@ -156,8 +156,10 @@ async fn cleared(db: &mut SqliteConnection, record: &ClearedRecord) -> Result<()
     .bind(body.feed_in)
     .bind(body.orders)
     .bind(&body.method)
+    .bind(rung(record.clearing.method.rung()))
     .bind(record.solve_us)
     .bind(body.time_ms)
+    .bind(body.grid.to_vec())
     .bind(record.clearing.nodal.as_ref().map(text))
     .bind(text(&record.message))
     .execute(&mut *db)
@@ -184,6 +186,16 @@ async fn cleared(db: &mut SqliteConnection, record: &ClearedRecord) -> Result<()
             .push_bind(fill.order.to_vec());
     })
     .await
+}
+
+/// A rung of the ladder, as it stands in the record.
+const fn rung(rung: market::Rung) -> &'static str {
+    match rung {
+        market::Rung::Lp => "lp",
+        market::Rung::Exact => "exact",
+        market::Rung::Envelopes => "envelopes",
+        market::Rung::Shared => "shared",
+    }
 }
 
 async fn settled(db: &mut SqliteConnection, record: &SettledRecord) -> Result<(), StoreFault> {

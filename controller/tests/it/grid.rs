@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use controller::bundle::{Trust, verify};
+use controller::desk::Desk;
 use controller::rules::{GridForm, StreetGrid};
 use market::{Branch, Grid, Node, Tier, UNCAPPED};
 use protocol::{Down, Fill, Signed, merkle};
@@ -11,10 +12,15 @@ use units::{Energy, PointId, Price};
 
 use crate::desk::{pass, read_all};
 use crate::record::bundle;
-use crate::street::{START, Street, domain, point};
+use crate::street::{START, Street, domain, point, setup};
 
 /// Home 0 at the root; home 1 behind a cable for 100 Wh that costs 2 ct; the others on free ones.
 fn grid() -> StreetGrid {
+    grid_at(2_000)
+}
+
+/// The same with another fee.
+pub fn grid_at(fee_e5: i64) -> StreetGrid {
     let branch = |name: &str, cap: Energy, fee_e5: i64| Branch {
         name: name.to_owned(),
         parent: Node::ROOT,
@@ -24,15 +30,14 @@ fn grid() -> StreetGrid {
         tier: Tier::Street,
     };
     let branches = vec![
-        branch("L1", Energy::from_wh(100), 2_000),
+        branch("L1", Energy::from_wh(100), fee_e5),
         branch("L2", UNCAPPED, 0),
         branch("L3", UNCAPPED, 0),
     ];
     let buses: Vec<String> = (0..4).map(|number| format!("B{number}")).collect();
-    let points: Vec<PointId> = (0..4).map(point).collect();
-    let form = GridForm { buses: buses.clone(), grid: Grid::new(branches).expect("a tree") };
-    let homes = points.iter().zip(buses.iter().map(|bus| Some(bus.as_str())));
-    StreetGrid::new(form, &BTreeMap::new(), homes).expect("everybody is somewhere")
+    let homes: BTreeMap<PointId, String> = (0..4).map(point).zip(buses.iter().cloned()).collect();
+    let form = GridForm { buses, grid: Grid::new(branches).expect("a tree"), homes };
+    StreetGrid::new(form).expect("everybody is somewhere")
 }
 
 #[tokio::test]
@@ -88,8 +93,65 @@ async fn a_full_cable_is_paid_for_proven_posted_and_verified() {
     assert_ne!(cheaper, text);
     let report = verify(cheaper.as_bytes(), &Trust::default()).expect("memory can be read");
     assert!(
-        report.findings.iter().any(|finding| finding.what.starts_with("grid is")),
+        report.findings.iter().any(|finding| finding.what.starts_with("names a grid")),
         "{:?}",
         report.findings
     );
+}
+
+#[tokio::test]
+async fn a_fee_that_changes_leaves_old_slots_as_they_were() {
+    let mut street = Street::open_on(4, grid()).await;
+    pass(&mut street, START).await;
+    let readings = street.homes.iter_mut().map(|home| home.reading(START, 0, 0)).collect();
+    street.step(readings).await;
+    // The fee triples at a restart, after the gate of slot 1 and before its settlement.
+    let slot = START.next();
+    street.grid = grid_at(6_000);
+    let mut street = street.crash().await;
+    pass(&mut street, slot).await;
+    let readings = read_all(&mut street, slot);
+    street.step(readings).await;
+    street.at(slot.next().end_ms() + 500).await;
+    let readings = read_all(&mut street, slot.next());
+    street.step(readings).await;
+    let fee = |slot| street.delivery(1, slot).expect("settled").statement.bus[0].grid_fee;
+    assert_eq!((fee(slot), fee(slot.next())), (20_000, 60_000));
+    assert_eq!(street.settled_balance().await["pool"], 0);
+
+    let text = bundle(&street, 1, 2).await;
+    let grids = text.lines().filter(|line| line.starts_with("{\"kind\":\"grid\"")).count();
+    assert_eq!(grids, 2, "each grid that a slot needs, once");
+    let report = verify(text.as_bytes(), &Trust::default()).expect("memory can be read");
+    assert!(report.verified, "{:?}", report.findings);
+    let alone = verify(bundle(&street, 2, 2).await.as_bytes(), &Trust::default());
+    let alone = alone.expect("memory can be read");
+    assert!(alone.verified, "{:?}", alone.findings);
+
+    // Without a slot's grid nothing can be said about it, and nobody is moved on a grid unnoticed.
+    let moved = text.replacen("\"H02\":\"B2\"", "\"H02\":\"B1\"", 1);
+    for (text, said) in [(moved, "names a grid"), (without_grids(&text), "names a grid")] {
+        let report = verify(text.as_bytes(), &Trust::default()).expect("memory can be read");
+        let told = report.findings.iter().any(|finding| finding.what.starts_with(said));
+        assert!(told && !report.verified, "{:?}", report.findings);
+    }
+}
+
+fn without_grids(text: &str) -> String {
+    let kept = text.lines().filter(|line| !line.starts_with("{\"kind\":\"grid\""));
+    kept.map(|line| format!("{line}\n")).collect()
+}
+
+#[tokio::test]
+async fn a_slot_whose_grid_is_lost_is_said_to_wait_for_it() {
+    let mut street = Street::open_on(4, grid()).await;
+    pass(&mut street, START).await;
+    let lost = street.grid.digest();
+    let mut saved = street.store.load().await.expect("readable");
+    assert!(saved.grids.remove(&lost).is_some());
+    let setup = setup(&street.homes, &grid_at(6_000));
+    let Err(fault) = Desk::restore(setup, saved, street.now_ms) else {
+        panic!("settled on another grid")
+    };
+    assert!(fault.to_string().contains("start once more with the [grid]"), "{fault}");
 }

@@ -74,7 +74,6 @@ async fn world() -> World {
     let (_, chain) = watch::channel(None);
     let rpc: Rpc = Arc::new(|call| Box::pin(async move { json!({ "asked": call["method"] }) }));
     let api = Api {
-        grid: Arc::default(),
         tariff: Arc::new(Tariff::load(&config.tariff).expect("flat")),
         network: Some(Arc::new(network())),
         reader: reader(&street).await,

@@ -150,8 +150,7 @@ pub async fn reader(street: &Street) -> Reader {
 pub async fn bundle(street: &Street, first: i64, last: i64) -> String {
     let reader = reader(street).await;
     let range = (slot(first), slot(last));
-    let export =
-        Export::begin(&config(street), &street.grid, &reader, range).await.expect("settled");
+    let export = Export::begin(&config(street), &reader, range).await.expect("settled");
     let mut text = String::new();
     export
         .write(async |part| {

@@ -1,6 +1,7 @@
 //! A small street around a desk: households that sign, a record on a real disk, a clock by hand.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use controller::config::MarketConfig;
 use controller::desk::{Desk, Enrolment, Input, Outgoing, Setup, Step};
@@ -135,7 +136,7 @@ pub fn domain() -> Domain {
     Domain::new(community())
 }
 
-pub fn setup(homes: &[Home], grid: StreetGrid) -> Setup {
+pub fn setup(homes: &[Home], grid: &StreetGrid) -> Setup {
     let terms = Terms::new(Price::from_e5_per_kwh(28_800), Price::from_e5_per_kwh(12_310));
     Setup {
         domain: domain(),
@@ -143,7 +144,7 @@ pub fn setup(homes: &[Home], grid: StreetGrid) -> Setup {
         salt_secret: [5; 32],
         market: MarketConfig::default(),
         tariff: Tariff::Flat(terms.expect("on the tick")),
-        grid,
+        grid: Arc::new(grid.clone()),
         policy: Policy { rate_wei_per_wh: WEI / 1_000, cap_wei: 100 * WEI },
         anchor_every_slots: 4,
         enrolments: homes.iter().map(Home::enrolment).collect(),
@@ -172,9 +173,10 @@ impl Street {
         let folder = tempfile::tempdir().expect("a folder");
         let now_ms = START.start_ms() + 60_000;
         let mut store = open_store(&folder).await;
+        store.keep_grid(&grid).await.expect("written");
         let saved = store.load().await.expect("empty");
-        let desk = Desk::restore(setup(&homes, grid.clone()), saved, now_ms)
-            .expect("nothing to contradict");
+        let desk =
+            Desk::restore(setup(&homes, &grid), saved, now_ms).expect("nothing to contradict");
         store.begin_at(desk.first_open_slot()).await.expect("written");
         Self { desk, store, homes, grid, now_ms, folder, sent: Vec::new() }
     }
@@ -202,8 +204,9 @@ impl Street {
     pub async fn crash(mut self) -> Self {
         self.store.close().await.expect("closed");
         let mut store = open_store(&self.folder).await;
+        store.keep_grid(&self.grid).await.expect("written");
         let saved = store.load().await.expect("readable");
-        let setup = setup(&self.homes, self.grid.clone());
+        let setup = setup(&self.homes, &self.grid);
         self.desk = Desk::restore(setup, saved, self.now_ms).expect("same members");
         self.store = store;
         self

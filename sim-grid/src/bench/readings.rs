@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -373,7 +374,7 @@ fn setup(key: OperatorKey, enrolments: Vec<Enrolment>) -> anyhow::Result<Setup> 
         salt_secret: [5; 32],
         market: MarketConfig { metering_deadline_s: DEADLINE_S, ..MarketConfig::default() },
         tariff: Tariff::Flat(Terms::new(retail, feed_in)?),
-        grid: controller::rules::StreetGrid::default(),
+        grid: Arc::default(),
         policy: Policy {
             rate_wei_per_wh: 1_000_000_000_000_000,
             cap_wei: 100_000_000_000_000_000_000,

@@ -8,7 +8,7 @@ use units::{Energy, PointId, Price, Slot};
 use super::super::line::{ClearingLine, OrderLine, StatementLine};
 use super::findings::Findings;
 use super::state::State;
-use crate::rules::{self, PriceTree, digests_root, energy_bound, network, rank, seed};
+use crate::rules::{self, PriceTree, StreetGrid, digests_root, energy_bound, network, rank, seed};
 
 /// What a settlement needs to know of an auction.
 pub struct Auction {
@@ -18,6 +18,8 @@ pub struct Auction {
     pub orders_root: B256,
     /// Decides ties.
     pub seed: B256,
+    /// The grid that the clearing names.
+    pub grid: StreetGrid,
 }
 
 /// Rebuilds a slot's auction; none when its terms are none.
@@ -62,11 +64,16 @@ pub fn check(
     if body.seed != drawn {
         complain("its seed does not follow from the log and the book".to_owned());
     }
-    let book = book(state, slot, terms, drawn, orders, found);
+    let grid = state.grids.get(&body.grid).cloned().unwrap_or_else(|| {
+        let what = format!("names a grid {} that the bundle does not have", body.grid);
+        found.slot(number, "clearing", slot, what);
+        StreetGrid::default()
+    });
+    let book = book(state, (slot, drawn), terms, &grid, orders, found);
     let clearing = clear(&book, None);
-    compare(number, slot, body, (state, &clearing), found);
+    compare(number, slot, body, (state, &grid, &clearing), found);
     certify(number, slot, body, (&book, &clearing), statements, found);
-    Some(Auction { clearing, orders_root, seed: drawn })
+    Some(Auction { clearing, orders_root, seed: drawn, grid })
 }
 
 /// The seed must be drawn from the log as it was when the gate closed: an operator who could pick
@@ -94,13 +101,13 @@ fn check_log_root(state: &State, slot: Slot, body: &protocol::Clearing) -> Resul
 /// The book, order by order.
 fn book(
     state: &State,
-    slot: Slot,
+    (slot, seed): (Slot, B256),
     terms: Terms,
-    seed: B256,
+    grid: &StreetGrid,
     orders: &[(u64, OrderLine)],
     found: &mut Findings,
 ) -> Book {
-    let mut book = Book::on_grid(slot, terms, Limits::default(), state.grid.grid().clone());
+    let mut book = Book::on_grid(slot, terms, Limits::default(), grid.grid().clone());
     let mut last: Option<&str> = None;
     for (number, line) in orders {
         let body = &line.order.body;
@@ -110,7 +117,7 @@ fn book(
         }
         last = Some(&body.point);
         found.counts.orders += 1;
-        match order(state, slot, seed, line) {
+        match order(state, (slot, seed), grid, line) {
             Err(why) => found.point(*number, "order", at, why),
             Ok(order) => {
                 if let Err(refusal) = book.place(order) {
@@ -122,7 +129,12 @@ fn book(
     book
 }
 
-fn order(state: &State, slot: Slot, seed: B256, line: &OrderLine) -> Result<Order, String> {
+fn order(
+    state: &State,
+    (slot, seed): (Slot, B256),
+    grid: &StreetGrid,
+    line: &OrderLine,
+) -> Result<Order, String> {
     let body = &line.order.body;
     let member = state.member(&body.point).ok_or("is of nobody who is enrolled")?;
     let verified = line.order.clone().verify_household(&state.domain, &member.key);
@@ -134,9 +146,9 @@ fn order(state: &State, slot: Slot, seed: B256, line: &OrderLine) -> Result<Orde
         return Err("came after the gate".to_owned());
     }
     let rank = rank(seed, digest.as_slice());
-    let order =
-        rules::to_market(body, &member.line.point, state.grid.node(&member.line.point), rank)
-            .map_err(|fault| fault.to_string())?;
+    let point = &member.line.point;
+    let node = grid.place(point).ok_or("is of somebody who is not on the slot's grid")?;
+    let order = rules::to_market(body, point, node, rank).map_err(|fault| fault.to_string())?;
     let power_w = match order.side {
         Side::Buy => member.line.max_import_w,
         Side::Sell => member.line.max_export_w,
@@ -153,7 +165,7 @@ fn compare(
     number: u64,
     slot: Slot,
     body: &protocol::Clearing,
-    (state, clearing): (&State, &Clearing),
+    (state, grid, clearing): (&State, &StreetGrid, &Clearing),
     found: &mut Findings,
 ) {
     let nano = |price: Price| price.nano_per_wh();
@@ -173,10 +185,7 @@ fn compare(
     if body.interval != interval {
         complain("interval", &body.interval, &interval);
     }
-    if body.grid != state.grid.digest() {
-        complain("grid", &body.grid, &state.grid.digest());
-    }
-    let prices = PriceTree::of(&state.grid, clearing, &state.domain).root();
+    let prices = PriceTree::of(grid, clearing, &state.domain).root();
     if (body.prices_root, body.prices) != prices {
         complain("prices_root", &(body.prices_root, body.prices), &prices);
     }

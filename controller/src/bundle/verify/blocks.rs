@@ -202,8 +202,9 @@ fn kind(entry: &Entry) -> &'static str {
 
 /// What a line that cannot be read seems to be.
 fn word(text: &[u8]) -> &'static str {
-    const KINDS: [&str; 13] = [
+    const KINDS: [&str; 14] = [
         "street",
+        "grid",
         "before",
         "earlier",
         "baseline",

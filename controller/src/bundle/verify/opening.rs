@@ -4,7 +4,7 @@ use market::Policy;
 use protocol::{B256, Domain, Signed, public_key_from_hex};
 use units::Slot;
 
-use super::super::line::{CheckpointLine, FORMAT, Line, MemberLine, ReadingLine, Street};
+use super::super::line::{CheckpointLine, FORMAT, GridLine, Line, MemberLine, ReadingLine, Street};
 use super::Trust;
 use super::blocks::Block;
 use super::findings::Findings;
@@ -32,6 +32,7 @@ pub fn open(block: Block, trust: &Trust, found: &mut Findings) -> Option<State> 
         match entry.line {
             // Told when it was read.
             None => {}
+            Some(Line::Grid(line)) => grid(&mut state, number, *line, found),
             Some(Line::Before(line)) => before(&mut state, number, *line, found),
             Some(Line::Baseline(line)) => baseline(&mut state, number, *line, found),
             Some(other) => found.add(number, other.kind(), "does not belong into the first block"),
@@ -80,7 +81,7 @@ fn state(street: &Street, trust: &Trust, found: &mut Findings) -> Option<State> 
         operator: street.operator,
         gate_lead_ms: i64::from(street.gate_lead_s) * 1_000,
         policy: Policy { rate_wei_per_wh: rate, cap_wei: cap },
-        grid: grid(street, found),
+        grids: std::collections::BTreeMap::from([Default::default()]),
         members: std::collections::BTreeMap::new(),
         log: Some(street.log.clone()),
         roots: vec![Root { size: 0, root: B256::ZERO, time_ms: i64::MIN }],
@@ -103,15 +104,21 @@ fn state(street: &Street, trust: &Trust, found: &mut Findings) -> Option<State> 
     Some(state)
 }
 
-/// The grid; a plate where it does not fit, which every clearing will then contradict.
-fn grid(street: &Street, found: &mut Findings) -> rules::StreetGrid {
-    let Some(form) = street.grid.clone() else { return rules::StreetGrid::default() };
-    let points = street.members.iter().map(|member| (&member.point, member.bus.as_deref()));
-    let aliases = std::collections::BTreeMap::new();
-    rules::StreetGrid::new(form, &aliases, points).unwrap_or_else(|fault| {
-        found.add(1, "street", fault.to_string());
-        rules::StreetGrid::default()
-    })
+/// A grid that clearings may name.
+fn grid(state: &mut State, number: u64, line: GridLine, found: &mut Findings) {
+    let grid = match rules::StreetGrid::new(line.grid) {
+        Ok(grid) => grid,
+        Err(fault) => return found.add(number, "grid", fault.to_string()),
+    };
+    if grid.form().is_none() {
+        return found.add(number, "grid", "is no grid: it has no branch");
+    }
+    if let Some((point, _)) = grid.homes().find(|(point, _)| !state.members.contains_key(*point)) {
+        found.add(number, "grid", format!("has {point} on it, who is not enrolled"));
+    }
+    if state.grids.insert(grid.digest(), grid).is_some() {
+        found.add(number, "grid", "stands twice");
+    }
 }
 
 fn member(line: &MemberLine) -> Result<Member, String> {

@@ -167,7 +167,7 @@ fn settle(
         seed: slip.auction.seed,
         terms: &terms,
         policy: state.policy,
-        grid: &state.grid,
+        grid: &slip.auction.grid,
         members,
     };
     let outcome = settle_slot(&basis, &state.rewards()?)?;

@@ -67,8 +67,8 @@ pub struct State {
     pub gate_lead_ms: i64,
     /// How rewards are earned.
     pub policy: Policy,
-    /// The grid that they trade on.
-    pub grid: StreetGrid,
+    /// Grids that slots were cleared on, by digest; the plate has none, zero.
+    pub grids: BTreeMap<B256, StreetGrid>,
     /// The members.
     pub members: BTreeMap<PointId, Member>,
     /// The log; none after a gap that cannot be bridged.

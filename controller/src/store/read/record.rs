@@ -13,6 +13,7 @@ use units::{PointId, Slot};
 
 use super::{ReadFault, Reader, damaged, hash, json};
 use crate::desk::AnchorDraft;
+use crate::rules::{GridForm, StreetGrid};
 
 /// Readings of one household per question.
 const READINGS_PER_QUESTION: u32 = 256;
@@ -160,6 +161,46 @@ impl Reader {
                 Ok(StoredOrder { signed, received_ms })
             })
             .collect()
+    }
+
+    /// The grids that slots of a range were cleared on, by digest.
+    ///
+    /// # Errors
+    /// [`ReadFault`], also when one of them is not on record.
+    pub async fn grids_between(&self, first: Slot, last: Slot) -> Result<Vec<GridForm>, ReadFault> {
+        let digests: Vec<Vec<u8>> = sqlx::query_scalar(
+            "SELECT DISTINCT grid FROM clearing WHERE slot BETWEEN ?1 AND ?2 ORDER BY grid",
+        )
+        .bind(first.number())
+        .bind(last.number())
+        .fetch_all(&self.pool)
+        .await?;
+        let mut forms = Vec::new();
+        for digest in digests {
+            let digest = hash("clearing", format!("{first} to {last}"), &digest)?;
+            forms.extend(self.grid(digest).await?.form());
+        }
+        Ok(forms)
+    }
+
+    /// The grid with a digest; the plate for zero.
+    ///
+    /// # Errors
+    /// [`ReadFault`], also when it is not on record.
+    pub async fn grid(&self, digest: B256) -> Result<StreetGrid, ReadFault> {
+        if digest.is_zero() {
+            return Ok(StreetGrid::default());
+        }
+        let form: Option<String> = sqlx::query_scalar("SELECT form FROM grid WHERE digest = ?1")
+            .bind(digest.as_slice())
+            .fetch_optional(&self.pool)
+            .await?;
+        let form = form.ok_or_else(|| damaged("grid", digest, "it is missing"))?;
+        let grid = StreetGrid::parse(&form).map_err(|fault| damaged("grid", digest, fault))?;
+        if grid.digest() == digest {
+            return Ok(grid);
+        }
+        Err(damaged("grid", digest, "its form has another digest"))
     }
 
     /// The next readings of a household after `seq`, in order; a bounded number of them.
