@@ -184,4 +184,11 @@ impl crate::horizon::problem::Battery {
         let wh = out / (i128::from(PPM) * i128::from(PPM));
         Energy::from_wh(i64::try_from(wh).expect("less than what is stored"))
     }
+
+    /// What giving so many Wh takes out of the content, micro-Wh, rounded up.
+    fn taken_uwh(&self, discharge: i64) -> i64 {
+        let exact = i128::from(discharge) * i128::from(PPM) * i128::from(PPM);
+        let ppm = i128::from(self.discharge_ppm);
+        i64::try_from((exact + ppm - 1) / ppm).expect("bounded by the largest quantity")
+    }
 }

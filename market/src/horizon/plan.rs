@@ -146,12 +146,11 @@ fn standing(horizon: &Horizon, last: Option<&Plan>, because: String) -> Plan {
     };
     let batteries = horizon.batteries.iter().enumerate().map(|(i, battery)| {
         let kept = last.and_then(|last| last.batteries.get(i));
-        let mut stored = battery.start_uwh();
+        let mut content = battery.at_start();
         let steps = (0..slots).map(|t| {
             let step = kept.and_then(|steps| before(steps, t)).unwrap_or_default();
-            let (charge, discharge) = battery.within(stored, step.charge.wh(), step.discharge.wh());
-            let step = battery.step(stored, charge, discharge).expect("kept within its limits");
-            stored = step.stored_uwh;
+            let (step, after) = battery.within(content, step.net().wh());
+            content = after;
             step
         });
         steps.collect()
@@ -199,12 +198,9 @@ impl Schedule {
         {
             steps[t].charge = Energy::from_wh(net.max(0));
             steps[t].discharge = Energy::from_wh((-net).max(0));
-            let mut stored = if t == 0 { battery.start_uwh() } else { steps[t - 1].stored_uwh };
+            let mut content = battery.after(&steps[..t]);
             for step in &mut steps[t..] {
-                let (charge, discharge) =
-                    battery.within(stored, step.charge.wh(), step.discharge.wh());
-                *step = battery.step(stored, charge, discharge).expect("kept within its limits");
-                stored = step.stored_uwh;
+                (*step, content) = battery.within(content, step.net().wh());
             }
         }
         for (energy, &net) in self.deferrables.iter_mut().zip(of_loads) {
@@ -363,7 +359,7 @@ fn round(horizon: &Horizon, found: &Optimum) -> Schedule {
         horizon.batteries.iter().zip(&found.relaxed.batteries).map(|(battery, columns)| {
             let wanted = |c: &BatteryColumns| (wh(c.charge), wh(c.discharge), wh(c.stored));
             let wanted: Vec<_> = columns.iter().map(wanted).collect();
-            battery.follow(&wanted, &vec![(i64::MAX, i64::MAX); slots])
+            battery.follow(&wanted)
         });
     let deferrables =
         horizon.deferrables.iter().zip(&found.relaxed.deferrables).map(|(load, (_, columns))| {
@@ -371,7 +367,7 @@ fn round(horizon: &Horizon, found: &Optimum) -> Schedule {
             for &(t, column) in columns {
                 wanted[t] = wh(column);
             }
-            load.follow(&wanted, &vec![i64::MAX; slots])
+            load.follow(&wanted)
         });
     Schedule { batteries: batteries.collect(), deferrables: deferrables.collect() }
 }

@@ -1,7 +1,8 @@
 //! Storage and waiting loads in whole watt-hours.
 //!
-//! A battery's content is kept in micro-watt-hours, in which charging is exact (Wh times parts per
-//! million) and discharging is rounded to the battery's disadvantage. The solver's path of stored
+//! What a battery holds follows from what it has drawn and given since the start, without any
+//! rounding on the way ([`Content`]): a micro-Wh lost per slot would keep it from ever reaching its
+//! limits by a whole Wh, and that Wh would be missing where it is dear. The solver's path of stored
 //! energy is followed, so that roundings do not add up, and clipped where the exact content, a
 //! power limit or the owner's reserve says so.
 
@@ -17,7 +18,7 @@ pub struct Step {
     pub charge: Energy,
     /// Energy given, Wh; zero when it draws.
     pub discharge: Energy,
-    /// Content afterwards, micro-Wh.
+    /// Content afterwards, micro-Wh, rounded down.
     pub stored_uwh: i64,
 }
 
@@ -35,72 +36,90 @@ impl Step {
     }
 }
 
+/// What a battery holds, exactly: in micro-Wh by its `discharge_ppm`, the unit in which a Wh drawn
+/// and a Wh given are both whole numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Content(i128);
+
+/// What a Wh given takes out, in the unit of [`Content`].
+const PER_GIVEN: i128 = PPM as i128 * PPM as i128;
+
 impl Battery {
-    pub(super) fn start_uwh(&self) -> i64 {
-        self.start.wh() * PPM
+    fn content(&self, energy: Energy) -> Content {
+        Content(i128::from(energy.wh()) * i128::from(PPM) * i128::from(self.discharge_ppm))
     }
 
-    /// What discharging takes out, micro-Wh, rounded up.
-    pub(super) fn taken_uwh(&self, discharge: i64) -> i64 {
-        let exact = i128::from(discharge) * i128::from(PPM) * i128::from(PPM);
-        let ppm = i128::from(self.discharge_ppm);
-        i64::try_from((exact + ppm - 1) / ppm).expect("bounded by the largest quantity")
+    /// Before the first slot.
+    pub(super) fn at_start(&self) -> Content {
+        self.content(self.start)
+    }
+
+    /// After some steps from the start.
+    pub(super) fn after(&self, steps: &[Step]) -> Content {
+        steps.iter().fold(self.at_start(), |content, step| self.moved(content, step.net().wh()))
+    }
+
+    /// After drawing, or giving when negative, so many Wh.
+    fn moved(&self, content: Content, net: i64) -> Content {
+        let net = i128::from(net);
+        let drawn = net.max(0) * i128::from(self.charge_ppm) * i128::from(self.discharge_ppm);
+        Content(content.0 + drawn - (-net).max(0) * PER_GIVEN)
+    }
+
+    fn micro_wh(&self, content: Content) -> i64 {
+        let uwh = content.0.div_euclid(i128::from(self.discharge_ppm));
+        i64::try_from(uwh).expect("at most what the battery holds")
     }
 
     /// Most that can be given without going below the reserve, Wh.
-    fn givable(&self, stored_uwh: i64) -> i64 {
-        let spare = (stored_uwh - self.min.wh() * PPM).max(0);
-        let out = i128::from(spare) * i128::from(self.discharge_ppm) / i128::from(PPM * PPM);
-        let most = i64::try_from(out).expect("less than what is stored");
+    fn givable(&self, content: Content) -> i64 {
+        let spare = (content.0 - self.content(self.min).0).max(0);
+        let most = i64::try_from(spare / PER_GIVEN).expect("less than what is stored");
         most.min(self.discharge_cap.wh())
     }
 
     /// Most that can be drawn without running over, Wh.
-    fn drawable(&self, stored_uwh: i64) -> i64 {
-        let room = (self.max.wh() * PPM - stored_uwh).max(0);
-        (room / self.charge_ppm).min(self.charge_cap.wh())
+    fn drawable(&self, content: Content) -> i64 {
+        let room = (self.content(self.max).0 - content.0).max(0);
+        let per_drawn = i128::from(self.charge_ppm) * i128::from(self.discharge_ppm);
+        i64::try_from((room / per_drawn).min(i128::from(self.charge_cap.wh()))).expect("a cap")
     }
 
-    /// The step after drawing or giving; `None` when that is more than it can.
-    pub(super) fn step(&self, stored_uwh: i64, charge: i64, discharge: i64) -> Option<Step> {
-        let idle = charge == 0 || discharge == 0;
-        let able = (0..=self.drawable(stored_uwh)).contains(&charge)
-            && (0..=self.givable(stored_uwh)).contains(&discharge);
-        let stored_uwh = stored_uwh + charge * self.charge_ppm - self.taken_uwh(discharge);
-        let (charge, discharge) = (Energy::from_wh(charge), Energy::from_wh(discharge));
-        (idle && able).then_some(Step { charge, discharge, stored_uwh })
+    /// The step of drawing or giving, and what is held then; `None` when that is more than it can.
+    pub(super) fn step(&self, content: Content, net: i64) -> Option<(Step, Content)> {
+        if !(-self.givable(content)..=self.drawable(content)).contains(&net) {
+            return None;
+        }
+        let content = self.moved(content, net);
+        let (charge, discharge) = (Energy::from_wh(net.max(0)), Energy::from_wh((-net).max(0)));
+        Some((Step { charge, discharge, stored_uwh: self.micro_wh(content) }, content))
     }
 
-    /// A wish, cut down to what it can; drawing and giving at once cancel out.
-    pub(super) fn within(&self, stored_uwh: i64, charge: i64, discharge: i64) -> (i64, i64) {
-        let net = charge - discharge;
-        let charge = net.max(0).min(self.drawable(stored_uwh));
-        (charge, (-net).max(0).min(self.givable(stored_uwh)))
+    /// The step closest to a wish for drawing or giving, Wh.
+    pub(super) fn within(&self, content: Content, net: i64) -> (Step, Content) {
+        let net = net.clamp(-self.givable(content), self.drawable(content));
+        self.step(content, net).expect("clamped to what it can")
     }
 
     /// Follows a path of stored energy in whole Wh, as far as it can.
     ///
     /// `wanted` are the solver's charge, discharge and content per slot in Wh. What it draws or
     /// gives in whole Wh anyway stays as it is; a fraction is rounded so that the content comes
-    /// closest to the path. At most `allowed` (net Wh, per slot) limits it further.
-    pub(super) fn follow(&self, wanted: &[(f64, f64, f64)], allowed: &[(i64, i64)]) -> Vec<Step> {
-        let mut stored_uwh = self.start_uwh();
-        let mut steps = Vec::with_capacity(wanted.len());
-        for (&(charge, discharge, content), &(most_in, most_out)) in wanted.iter().zip(allowed) {
-            let missing = content * 1e6 - float(stored_uwh);
-            let (charge, discharge) = if charge >= discharge {
-                let exact = missing / float(self.charge_ppm);
-                let most = self.drawable(stored_uwh).min(most_in);
-                (nearest(charge, exact).clamp(0, most), 0)
+    /// closest to the path.
+    pub(super) fn follow(&self, wanted: &[(f64, f64, f64)]) -> Vec<Step> {
+        let mut content = self.at_start();
+        let steps = wanted.iter().map(|&(charge, discharge, path)| {
+            let missing = path * 1e6 - float(self.micro_wh(content));
+            let net = if charge >= discharge {
+                nearest(charge, missing / float(self.charge_ppm)).max(0)
             } else {
-                let exact = -missing * float(self.discharge_ppm) / 1e12;
-                (0, nearest(discharge, exact).clamp(0, self.givable(stored_uwh).min(most_out)))
+                -nearest(discharge, -missing * float(self.discharge_ppm) / 1e12).max(0)
             };
-            let step = self.step(stored_uwh, charge, discharge).expect("clamped to what it can");
-            stored_uwh = step.stored_uwh;
-            steps.push(step);
-        }
-        steps
+            let (step, after) = self.within(content, net);
+            content = after;
+            step
+        });
+        steps.collect()
     }
 }
 
@@ -120,12 +139,12 @@ impl Deferrable {
     }
 
     /// Whole Wh per slot of the horizon that follow the solver's in sum, within cap and need.
-    pub(super) fn follow(&self, wanted: &[f64], allowed: &[i64]) -> Vec<Energy> {
+    pub(super) fn follow(&self, wanted: &[f64]) -> Vec<Energy> {
         let window = self.window(wanted.len());
         let (mut path, mut sum) = (0.0, 0);
-        let served = wanted.iter().zip(allowed).enumerate().map(|(t, (&wanted, &most))| {
+        let served = wanted.iter().enumerate().map(|(t, &wanted)| {
             path += wanted;
-            let most = self.cap.wh().min(self.need.wh() - sum).min(most);
+            let most = self.cap.wh().min(self.need.wh() - sum);
             if !window.contains(&t) || wanted < 0.01 {
                 return Energy::ZERO;
             }
