@@ -14,7 +14,7 @@ mod wish;
 use units::{Energy, PointId, Price, Slot};
 
 use crate::certificate::steps_of;
-use crate::{Book, Clearing, Node, Order, PriceParts, Side};
+use crate::{Book, Clearing, Node, Order, PriceParts, Refusal, Side};
 
 use bounds::Bounds;
 
@@ -120,12 +120,18 @@ pub enum Rest {
 /// anything left over.
 #[must_use]
 pub fn explain(book: &Book, clearing: &Clearing, point: &PointId) -> Option<Why> {
-    let own: Vec<&Order> =
-        [Side::Buy, Side::Sell].iter().filter_map(|&side| book.order(point, side)).collect();
-    let node = own.first()?.node;
+    let node = own_orders(book, point).next()?.node;
+    Some(explain_at(book, clearing, point, node))
+}
+
+/// Explains a clearing to a metering point at a node, whether it has an order in the book or not.
+///
+/// See [`explain`]. The node must be one of the book's grid, and that of the point's orders.
+#[must_use]
+pub fn explain_at(book: &Book, clearing: &Clearing, point: &PointId, node: Node) -> Why {
     let bounds = Bounds::of(book, clearing);
     let price = clearing.price_at(node);
-    Some(Why {
+    Why {
         slot: clearing.slot,
         point: point.clone(),
         node,
@@ -134,8 +140,27 @@ pub fn explain(book: &Book, clearing: &Clearing, point: &PointId) -> Option<Why>
         low: bounds.low(node, point),
         high: bounds.high(node, point),
         full: bounds.full(node),
-        orders: own.iter().map(|order| explain_order(book, clearing, order)).collect(),
-    })
+        orders: own_orders(book, point).map(|order| explain_order(book, clearing, order)).collect(),
+    }
+}
+
+/// The least eager limit at which an order that is not in the book would have traded something,
+/// everybody else's orders as they were: from its own limit to the most eager one that the tariff
+/// allows. None when not even that one would have traded.
+///
+/// # Errors
+/// [`Refusal`] when the book would not have taken the order; see [`Book::place`].
+pub fn would_have_traded(book: &Book, order: Order) -> Result<Option<Price>, Refusal> {
+    let mut book = book.clone();
+    let (point, side) = (order.point.clone(), order.side);
+    book.place(order)?;
+    let order = book.order(&point, side).expect("just placed");
+    let wish = wish::Wish::of(&book, order, Energy::ZERO);
+    Ok(book.limits_of(order).next().and_then(|(_, limit)| wish.from(limit)))
+}
+
+fn own_orders<'a>(book: &'a Book, point: &PointId) -> impl Iterator<Item = &'a Order> {
+    [Side::Buy, Side::Sell].into_iter().filter_map(|side| book.order(point, side))
 }
 
 fn explain_order(book: &Book, clearing: &Clearing, order: &Order) -> OrderWhy {

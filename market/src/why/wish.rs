@@ -40,7 +40,12 @@ impl<'a> Wish<'a> {
         self.before += quantity;
     }
 
-    /// The least eager limit, from the step's own on, at which more of it would trade.
+    /// The least eager limit, this one included, at which anything of the first step would trade.
+    pub fn from(&self, limit: Price) -> Option<Price> {
+        if self.trades_more(limit) { Some(limit) } else { self.for_step(limit) }
+    }
+
+    /// The least eager limit beyond the step's own at which more of it would trade.
     pub fn for_step(&self, limit: Price) -> Option<Price> {
         let most_eager = self.most_eager?;
         let (mut no, mut yes) = (self.ticks(limit), self.ticks(most_eager));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use market::why::{Rest, SetBy, StepWhy, Why, explain};
+use market::why::{Rest, SetBy, StepWhy, Why, explain, explain_at, would_have_traded};
 use market::{Book, Clearing, Limit, Limits, Node, Order, Refusal, Side, Step, Steps, Tier, clear};
 use proptest::prelude::*;
 use units::{Energy, PointId, Price};
@@ -150,8 +150,48 @@ fn check(book: &Book) {
     }
 }
 
+/// Whoever had stayed away learns the limit that would have traded, and nothing before it would.
+fn check_absent(book: &Book) {
+    let orders: Vec<Order> = book.orders().cloned().collect();
+    for order in orders {
+        let mut without = book.clone();
+        without.withdraw(&order.point, order.side).expect("it is there");
+        let (quantity, own) = book.limits_of(&order).next().expect("a step");
+        let plain = |limit| {
+            let plain = Order::plain(order.point.clone(), order.side, quantity, limit, order.rank);
+            Order { node: order.node, ..plain }
+        };
+        let got = |limit| {
+            let mut book = without.clone();
+            book.place(plain(limit)).expect("an allowed limit");
+            clear(&book, None).filled(&order.point, order.side)
+        };
+        let tick = if order.side == Side::Buy { Price::TICK } else { -Price::TICK };
+        match would_have_traded(&without, plain(own)).expect("an allowed limit") {
+            Some(limit) => {
+                assert!(got(limit).is_positive(), "at {limit}: {order:?}");
+                assert!(limit == own || !got(limit - tick).is_positive(), "{limit}: {order:?}");
+            }
+            None => assert!(!got(own).is_positive(), "{order:?}"),
+        }
+        let why = explain_at(&without, &clear(&without, None), &order.point, order.node);
+        assert_eq!(
+            why.orders.len(),
+            without.order(&order.point, order.side.opposite()).iter().len()
+        );
+        assert_eq!(why.parts.map(|parts| parts.price()), why.price);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn what_an_absent_order_would_have_needed_is_exact(
+        market in prop_oneof![tied(5, 9), varied(5, 9)]
+    ) {
+        check_absent(&book_of_curves(&market));
+    }
 
     #[test]
     fn every_claim_on_a_grid_holds(market in prop_oneof![tied(7, 14), varied(7, 14)]) {
