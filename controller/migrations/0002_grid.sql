@@ -16,3 +16,4 @@ UPDATE clearing SET rung = CASE
     WHEN method LIKE 'no market:%' THEN 'shared'
     WHEN method LIKE 'limits of each connection:%' THEN 'envelopes'
     ELSE 'exact' END;
+CREATE INDEX clearing_by_rung ON clearing (rung);

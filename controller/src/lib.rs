@@ -7,6 +7,7 @@ pub mod chain_worker;
 pub mod config;
 pub mod desk;
 pub mod grid;
+pub mod hindsight;
 pub mod http;
 pub mod keys;
 pub mod live;

@@ -240,6 +240,6 @@ fn method(clearing: &Clearing) -> String {
         Method::Exact(Fallback::NotAsked) => "merit order: the book is empty".to_owned(),
         Method::Exact(fallback) => format!("merit order: {fallback}"),
         Method::Envelopes { reason } => format!("limits of each connection: {reason}"),
-        Method::Shared { reason } => format!("no market: {reason}"),
+        Method::Shared { reason } => format!("{}{reason}", rules::NO_MARKET),
     }
 }

@@ -21,6 +21,7 @@ mod refusals;
 mod slots;
 mod street;
 mod web_app;
+mod why;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -132,11 +133,13 @@ pub fn start(api: Api, bind: SocketAddr) -> io::Result<Running> {
     let hub = Hub::new();
     let pump = tokio::spawn(hub.clone().pump(api.clone()));
     let guard = guard::Guard::for_address(address);
+    let shelf = why::Shelf::default();
     let server = HttpServer::new(move || {
         let guard = guard.clone();
         App::new()
             .app_data(web::Data::new(api.clone()))
             .app_data(web::Data::new(hub.clone()))
+            .app_data(web::Data::new(shelf.clone()))
             .app_data(web::PathConfig::default().error_handler(error::bad_path))
             .app_data(web::QueryConfig::default().error_handler(error::bad_query))
             .configure(routes)
@@ -186,6 +189,7 @@ fn routes(app: &mut web::ServiceConfig) {
             .route("/households", get().to(households::households))
             .route("/households/{point}", get().to(households::household))
             .route("/households/{point}/proof/{slot}", get().to(households::proof))
+            .route("/households/{point}/why/{slot}", get().to(why::why))
             .route("/households/{point}/claim", web::post().to(claim::claim))
             .route("/anchors", get().to(anchors::anchors))
             .route("/refusals", get().to(refusals::refusals))

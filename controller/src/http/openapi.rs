@@ -4,7 +4,9 @@
 use actix_web::HttpResponse;
 use utoipa::OpenApi;
 
-use super::{anchors, claim, events, export, feeder, health, households, refusals, slots, street};
+use super::{
+    anchors, claim, events, export, feeder, health, households, refusals, slots, street, why,
+};
 
 /// Everything under `/api/v1`.
 #[derive(OpenApi)]
@@ -24,6 +26,7 @@ use super::{anchors, claim, events, export, feeder, health, households, refusals
         households::households,
         households::household,
         households::proof,
+        why::why,
         claim::claim,
         anchors::anchors,
         refusals::refusals,

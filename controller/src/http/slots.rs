@@ -23,6 +23,20 @@ pub enum SlotState {
     Settled,
 }
 
+/// How far down the ladder a slot's answer stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RungView {
+    /// The linear program, proven.
+    Lp,
+    /// The exact clearing.
+    Exact,
+    /// The exact clearing within each connection's limits: the topology is unknown.
+    Envelopes,
+    /// No market: energy is shared afterwards.
+    Shared,
+}
+
 /// One slot. Prices in nano-currency per Wh; what is not known yet is null.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct SlotSummary {
@@ -48,6 +62,8 @@ pub struct SlotSummary {
     cleared_wh: i64,
     /// `lp`, or `merit order: ` and why.
     method: String,
+    /// Which rung of the ladder answered.
+    rung: RungView,
     /// Households whose meter was read in time.
     measured: Option<u32>,
     /// Households whose meter was not.
@@ -167,7 +183,8 @@ pub async fn slot(api: web::Data<Api>, path: web::Path<i64>) -> Result<HttpRespo
     }))
 }
 
-fn not_cleared(number: Slot) -> ApiError {
+/// A slot whose auction is not over, or never was.
+pub fn not_cleared(number: Slot) -> ApiError {
     ApiError::not_found(
         "no_such_slot",
         format!("slot {} ({number}) is not cleared", number.number()),
@@ -211,7 +228,19 @@ impl From<SlotRow> for SlotSummary {
             local_wh: total(|totals| totals.local_wh),
             pv_wh: row.produced.map(units::Energy::wh),
             anchored_seq: row.anchored_seq,
+            rung: row.rung.into(),
             method: row.method,
+        }
+    }
+}
+
+impl From<market::Rung> for RungView {
+    fn from(rung: market::Rung) -> Self {
+        match rung {
+            market::Rung::Lp => Self::Lp,
+            market::Rung::Exact => Self::Exact,
+            market::Rung::Envelopes => Self::Envelopes,
+            market::Rung::Shared => Self::Shared,
         }
     }
 }

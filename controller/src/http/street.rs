@@ -1,6 +1,7 @@
 //! The street at a glance: what flows now, what is offered next, what today has brought.
 
 use actix_web::{HttpResponse, web};
+use market::LadderCounts;
 use serde::Serialize;
 use units::{PointId, Slot};
 use utoipa::ToSchema;
@@ -38,6 +39,8 @@ pub struct StreetView {
     last_cleared: Option<SlotSummary>,
     /// Since midnight UTC.
     today: TodayView,
+    /// How the slots ever cleared were answered.
+    ladder: LadderView,
     /// The newest epoch, in whatever state.
     anchor: Option<AnchorSummary>,
     /// The contracts; null until they are deployed.
@@ -102,6 +105,23 @@ pub struct TodayView {
     paid_to_supplier_nano: i64,
     /// Energy that earned rewards.
     reward_wh: i64,
+    /// How the cleared slots of the day were answered.
+    ladder: LadderView,
+}
+
+/// Slots by the rung of the ladder that answered them: each is a little worse than the one before.
+#[derive(Serialize, ToSchema)]
+pub struct LadderView {
+    /// The linear program, proven.
+    lp: u64,
+    /// The exact clearing.
+    exact: u64,
+    /// The exact clearing within each connection's limits: the topology was unknown.
+    envelopes: u64,
+    /// No market: energy was shared afterwards.
+    shared: u64,
+    /// Slots below the exact clearing, per million; null before the first slot.
+    degraded_ppm: Option<u64>,
 }
 
 /// The contracts.
@@ -160,7 +180,13 @@ pub async fn street(api: web::Data<Api>) -> Result<HttpResponse, ApiError> {
             local_wh: span.local.wh(),
             paid_to_supplier_nano: span.supplier.nano(),
             reward_wh: span.reward.wh(),
+            ladder: api
+                .reader
+                .ladder(day_of(slot), day_of(slot).offset(Slot::PER_DAY - 1))
+                .await?
+                .into(),
         },
+        ladder: api.reader.ladder_ever().await?.into(),
         anchor: anchor.map(AnchorSummary::from),
         chain: chain(&api),
         refusals: RefusalTotal { total },
@@ -205,6 +231,13 @@ pub fn offer(api: &Api, slot: Slot) -> OfferView {
         gate_ms: api.config.market.gate_ms(slot),
         retail: terms.retail().nano_per_wh(),
         feed_in: terms.feed_in().nano_per_wh(),
+    }
+}
+
+impl From<LadderCounts> for LadderView {
+    fn from(counts: LadderCounts) -> Self {
+        let LadderCounts { lp, exact, envelopes, shared } = counts;
+        Self { lp, exact, envelopes, shared, degraded_ppm: counts.degraded_ppm() }
     }
 }
 

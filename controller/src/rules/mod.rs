@@ -15,4 +15,6 @@ pub use plausible::{
     Connection, Implausible, MAX_SKEW_MS, MAX_SLOT, energy_bound, implausible, registers,
 };
 pub use settling::{Member, Outcome, Place, SettlingFault, SlotBasis, settle_slot};
-pub use street_grid::{GridForm, PriceTree, StreetGrid, StreetGridFault, network, on_wire};
+pub use street_grid::{
+    GridForm, NO_MARKET, PriceTree, StreetGrid, StreetGridFault, network, on_wire,
+};

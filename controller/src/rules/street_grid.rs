@@ -199,6 +199,9 @@ pub fn network(clearing: &Clearing) -> (i64, i64) {
     clearing.nodal.as_ref().map_or((0, 0), |nodal| (nano(nodal.fees), nano(nodal.rent)))
 }
 
+/// How the method of a slot without a market begins.
+pub const NO_MARKET: &str = "no market: ";
+
 /// A price on the wire, none or one.
 #[must_use]
 pub fn on_wire(price: Option<Price>) -> Vec<i64> {

@@ -1,5 +1,6 @@
 //! Small conversions between rows and values.
 
+use market::Rung;
 use protocol::B256;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
@@ -45,6 +46,23 @@ pub(super) fn json<T: serde::de::DeserializeOwned>(
 pub(super) fn unsigned(row: &SqliteRow, column: &str) -> Result<u64, StoreFault> {
     let value: i64 = row.try_get(column)?;
     u64::try_from(value).map_err(|_| StoreFault::damaged(format!("{column} is negative")))
+}
+
+/// Rungs of the ladder, as they stand in the record.
+const RUNGS: [(&str, Rung); 4] = [
+    ("lp", Rung::Lp),
+    ("exact", Rung::Exact),
+    ("envelopes", Rung::Envelopes),
+    ("shared", Rung::Shared),
+];
+
+pub(super) fn rung_word(rung: Rung) -> &'static str {
+    let known = RUNGS.iter().find(|(_, known)| *known == rung);
+    known.map(|(word, _)| *word).expect("all rungs are listed")
+}
+
+pub(super) fn rung(word: &str) -> Option<Rung> {
+    RUNGS.iter().find(|(known, _)| *known == word).map(|(_, rung)| *rung)
 }
 
 /// JSON of plain data.

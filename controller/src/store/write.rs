@@ -4,7 +4,7 @@ use sqlx::query_builder::Separated;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, QueryBuilder, Sqlite};
 
-use super::rows::{stored, text};
+use super::rows::{rung_word, stored, text};
 use super::{Store, StoreFault};
 use crate::desk::{
     AnchorDraft, ClearedRecord, ReadingRecord, Record, RefusalRecord, SettledRecord,
@@ -156,7 +156,7 @@ async fn cleared(db: &mut SqliteConnection, record: &ClearedRecord) -> Result<()
     .bind(body.feed_in)
     .bind(body.orders)
     .bind(&body.method)
-    .bind(rung(record.clearing.method.rung()))
+    .bind(rung_word(record.clearing.method.rung()))
     .bind(record.solve_us)
     .bind(body.time_ms)
     .bind(body.grid.to_vec())
@@ -186,16 +186,6 @@ async fn cleared(db: &mut SqliteConnection, record: &ClearedRecord) -> Result<()
             .push_bind(fill.order.to_vec());
     })
     .await
-}
-
-/// A rung of the ladder, as it stands in the record.
-const fn rung(rung: market::Rung) -> &'static str {
-    match rung {
-        market::Rung::Lp => "lp",
-        market::Rung::Exact => "exact",
-        market::Rung::Envelopes => "envelopes",
-        market::Rung::Shared => "shared",
-    }
 }
 
 async fn settled(db: &mut SqliteConnection, record: &SettledRecord) -> Result<(), StoreFault> {

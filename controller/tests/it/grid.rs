@@ -15,7 +15,7 @@ use crate::record::bundle;
 use crate::street::{START, Street, domain, point, setup};
 
 /// Home 0 at the root; home 1 behind a cable for 100 Wh that costs 2 ct; the others on free ones.
-fn grid() -> StreetGrid {
+pub fn grid() -> StreetGrid {
     grid_at(2_000)
 }
 

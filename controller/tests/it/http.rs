@@ -20,9 +20,9 @@ use crate::record::{SLOTS, config, past, reader, slot};
 use crate::street::{START, Street};
 
 /// A server over a street with a past.
-struct World {
-    street: Street,
-    server: Running,
+pub struct World {
+    pub street: Street,
+    pub server: Running,
     board: Arc<Board>,
     events: broadcast::Sender<Event>,
     _hand: ManualHand,
@@ -66,7 +66,10 @@ fn network() -> Network {
 }
 
 async fn world() -> World {
-    let street = past().await;
+    world_of(past().await).await
+}
+
+pub async fn world_of(street: Street) -> World {
     let config = Arc::new(config(&street));
     let (clock, hand) = Clock::manual(street.now_ms);
     let board = Arc::new(Board::new(config.households.iter().map(|home| home.point.clone()), 1.0));
@@ -89,14 +92,14 @@ async fn world() -> World {
     World { street, server, board, events, _hand: hand }
 }
 
-struct Answer {
-    status: u16,
+pub struct Answer {
+    pub status: u16,
     head: String,
     body: Vec<u8>,
 }
 
 impl Answer {
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
     }
@@ -124,12 +127,12 @@ impl World {
         answer
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub async fn get(&self, path: &str) -> Answer {
         let host = self.server.address();
         self.ask(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await
     }
 
-    async fn json(&self, path: &str) -> Value {
+    pub async fn json(&self, path: &str) -> Value {
         let answer = self.get(path).await;
         assert_eq!(answer.status, 200, "{path}: {}", String::from_utf8_lossy(&answer.body));
         answer.json()
@@ -212,6 +215,10 @@ async fn the_street_shows_what_is_and_not_what_is_unknown() {
     assert_eq!(street["last"]["state"], "settled");
     assert_eq!(street["anchor"]["seq"], 2);
     assert_eq!(street["today"]["slots"], SLOTS);
+    // Two slots are without orders, so that there is nothing to ask the solver.
+    let ladder = json!({ "lp": 10, "exact": 1, "envelopes": 0, "shared": 0, "degraded_ppm": 0 });
+    assert_eq!((&street["ladder"], &street["today"]["ladder"]), (&ladder, &ladder));
+    assert_eq!(street["last"]["rung"], "lp");
     let now_ms = street["now_ms"].as_i64().expect("a time");
     for offer in street["offers"].as_array().expect("a list") {
         assert!(offer["gate_ms"].as_i64().expect("a time") > now_ms);
@@ -266,6 +273,12 @@ async fn slots_are_paged_and_their_curves_are_the_book() {
         ("/api/v1/households/H99", 404, "no_such_household"),
         ("/api/v1/households/%2e%2e%2f", 404, "no_such_household"),
         ("/api/v1/households/H00/proof/1", 404, "no_such_statement"),
+        ("/api/v1/households/H00/why/1", 404, "no_such_slot"),
+        ("/api/v1/households/H00/why/-9223372036854775808", 404, "no_such_slot"),
+        ("/api/v1/households/H00/why/9223372036854775807", 404, "no_such_slot"),
+        ("/api/v1/households/H00/why/9223372036854775808", 400, "bad_path"),
+        ("/api/v1/households/H00/why/now", 400, "bad_path"),
+        ("/api/v1/households/H99/why/1", 404, "no_such_household"),
         ("/api/v1/bundle?from=1&to=2", 404, "not_settled"),
         ("/api/v1/bundle?from=2&to=1", 400, "bad_range"),
         ("/api/v1/bundle?from=-9223372036854775808&to=9223372036854775807", 400, "bad_range"),

@@ -7,3 +7,4 @@ mod grid;
 mod http;
 mod record;
 mod street;
+mod why;

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use market::{LadderCounts, Rung};
 use protocol::{Header, Side};
 use serde_json::Value;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use units::{Energy, Money, Price, Slot};
 
+use super::super::rows::rung;
 use super::{ReadFault, Reader, damaged, json};
 
 /// One slot after its auction.
@@ -29,6 +31,8 @@ pub struct SlotRow {
     pub cleared: Energy,
     /// How the result was found.
     pub method: String,
+    /// Which rung of the ladder found it.
+    pub rung: Rung,
     /// The signed header, once the slot is settled.
     pub header: Option<Header>,
     /// What the metered plants produced; none when no production is metered at both edges.
@@ -64,7 +68,7 @@ pub struct Level {
 }
 
 const SELECT_SLOT: &str = "SELECT c.slot, c.cleared_wh, c.price, c.price_low, c.price_high, \
-     c.retail, c.feed_in, c.orders, c.method, h.header, \
+     c.retail, c.feed_in, c.orders, c.method, c.rung, h.header, \
      (SELECT SUM(n.produced_wh - b.produced_wh) FROM reading n \
       JOIN reading b ON b.slot = n.slot - 1 AND b.point = n.point AND b.epoch = n.epoch \
       WHERE n.slot = c.slot AND n.quarantine IS NULL AND b.quarantine IS NULL) AS produced_wh \
@@ -194,6 +198,34 @@ impl Reader {
         Ok(span)
     }
 
+    /// Which rungs answered the slots from `first` to `last`.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn ladder(&self, first: Slot, last: Slot) -> Result<LadderCounts, ReadFault> {
+        let rungs: Vec<(String, i64)> = sqlx::query_as(
+            "SELECT rung, COUNT(*) FROM clearing WHERE slot BETWEEN ?1 AND ?2 GROUP BY rung",
+        )
+        .bind(first.number())
+        .bind(last.number())
+        .fetch_all(&self.pool)
+        .await?;
+        ladder_counts(&rungs)
+    }
+
+    /// Which rungs answered all slots ever.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn ladder_ever(&self) -> Result<LadderCounts, ReadFault> {
+        // The index alone answers this.
+        let rungs: Vec<(String, i64)> =
+            sqlx::query_as("SELECT rung, COUNT(*) FROM clearing GROUP BY rung")
+                .fetch_all(&self.pool)
+                .await?;
+        ladder_counts(&rungs)
+    }
+
     /// The book of a slot by price level: bids dearest first, asks cheapest first.
     ///
     /// Only for cleared slots: orders are sealed until the gate closes.
@@ -250,6 +282,24 @@ impl Reader {
     }
 }
 
+fn ladder_counts(rungs: &[(String, i64)]) -> Result<LadderCounts, ReadFault> {
+    let mut counts = LadderCounts::default();
+    for (word, count) in rungs {
+        let count = u64::try_from(*count).unwrap_or_default();
+        *match rung_of("all", word)? {
+            Rung::Lp => &mut counts.lp,
+            Rung::Exact => &mut counts.exact,
+            Rung::Envelopes => &mut counts.envelopes,
+            Rung::Shared => &mut counts.shared,
+        } = count;
+    }
+    Ok(counts)
+}
+
+fn rung_of(slot: impl ToString, word: &str) -> Result<Rung, ReadFault> {
+    rung(word).ok_or_else(|| damaged("clearing", slot, format!("{word:?} is no rung")))
+}
+
 /// The epoch that contains a slot.
 pub(super) fn epoch_of(epochs: &BTreeMap<i64, (i64, u64)>, slot: i64) -> Option<u64> {
     let (_, &(last, seq)) = epochs.range(..=slot).next_back()?;
@@ -272,6 +322,7 @@ fn slot_row(row: &SqliteRow) -> Result<SlotRow, ReadFault> {
         orders: row.try_get("orders")?,
         cleared: Energy::from_wh(row.try_get("cleared_wh")?),
         method: row.try_get("method")?,
+        rung: rung_of(number, &row.try_get::<String, _>("rung")?)?,
         header: header.map(|text| json("header", number, &text)).transpose()?,
         produced: produced.map(Energy::from_wh),
         anchored_seq: None,
