@@ -92,6 +92,36 @@ test('from the list a household page is reached, and a bill says who vouches for
   await page.close();
 });
 
+test('every price can be asked why, from the bill, by its address and slot by slot', async () => {
+  const home = `/home/${encodeURIComponent(facts.home.point)}`;
+  const { page, faults } = await open(home, { viewport: PHONE });
+  const link = page.locator(`a[href^="${home}/why/"]:visible`).first();
+  await link.waitFor({ timeout: SLOT_TIMEOUT_MS });
+  const asked = await link.getAttribute('href');
+  await link.press('Enter');
+  await page.waitForURL((url) => url.pathname === asked);
+  const why = page.locator('#why');
+  await why.getByText(/^From \d\d:\d\d to \d\d:\d\d /).waitFor();
+  assert.match(await why.textContent(), /Who set it|What was on offer/);
+  assert.match(await why.textContent(), /You (bid|offered|had sent no order)/);
+  await page.waitForFunction(() => document.activeElement?.id === 'why-title');
+  assert.ok(await why.evaluate((one) => one.getBoundingClientRect().top < innerHeight / 2), 'the answer is in view');
+  const said = await why.locator('.lead').textContent();
+
+  await why.getByRole('button', { name: /slot before/ }).press('Enter');
+  await page.waitForURL((url) => url.pathname !== asked);
+  const before = Number(new URL(page.url()).pathname.split('/').at(-1));
+  assert.equal(before, Number(asked.split('/').at(-1)) - 1);
+  await page.waitForFunction((old) => !document.querySelector('#why .loading') && document.querySelector('#why .lead')?.textContent !== old, said);
+  await page.close();
+
+  const never = await open(`${home}/why/7`);
+  await never.page.locator('#why [role=alert]').waitFor();
+  assert.match(await never.page.locator('#why').textContent(), /slot 7 .* is not cleared/);
+  assert.deepEqual(faults, []);
+  await never.page.close();
+});
+
 test('the feeder shows every bus in the drawing and in the table', async () => {
   const { page } = await open('/feeder');
   const drawn = await page.locator('[data-bus]').evaluateAll((all) => all.map((one) => one.dataset.bus));

@@ -53,6 +53,7 @@ function answer(path, query) {
   if (path === '/households') return { households: street.households() };
   if (parts[0] === 'households' && parts.length === 2) return street.household(parts[1]);
   if (parts[0] === 'households' && parts[2] === 'proof') return street.proof(parts[1], Number(parts[3]));
+  if (parts[0] === 'households' && parts[2] === 'why') return street.why(parts[1], Number(parts[3]));
   if (path === '/anchors') return { anchors: street.anchors.slice(0, limit) };
   if (path === '/refusals') return refusals();
   return null;

@@ -86,7 +86,7 @@ export class FixtureStreet {
     this.slots.set(slot, {
       summary: {
         slot, start_ms: slot * SLOT_MS, state: 'cleared', retail, feed_in, price, price_low: wh ? low : null, price_high: wh ? high : null,
-        orders: orders.length, cleared_wh: wh, method: 'lp', measured: null, missing: null, import_wh: null, export_wh: null,
+        orders: orders.length, cleared_wh: wh, method: 'lp', rung: 'lp', measured: null, missing: null, import_wh: null, export_wh: null,
         grid_import_wh: null, grid_export_wh: null, local_wh: null, pv_wh: null, anchored_seq: null,
       },
       curves: { bids, asks },
@@ -186,10 +186,36 @@ export class FixtureStreet {
       today: {
         slots: day.length, import_wh: sum(day, (s) => s.import_wh), export_wh: sum(day, (s) => s.export_wh), local_wh: sum(day, (s) => s.local_wh),
         paid_to_supplier_nano: sum(day, (s) => s.grid_import_wh * s.retail - s.grid_export_wh * s.feed_in), reward_wh: sum(day, (s) => s.local_wh),
+        ladder: this.ladder(day.length),
       },
+      ladder: this.ladder(this.slots.size),
       anchor: this.anchors[0] ?? null,
       chain: { kind: 'embedded', chain_id: 31337, registry: hash('registry', 20), anchor: hash('anchor', 20), token: hash('token', 20), rewards: hash('rewards', 20) },
       refusals: { total: 3 },
+    };
+  }
+
+  ladder(lp) {
+    return { lp, exact: 0, envelopes: 0, shared: 0, degraded_ppm: lp ? 0 : null };
+  }
+
+  /** One plausible answer to why a price was what it was. */
+  why(point, slot) {
+    const home = this.data.customers.find((one) => one.id === point);
+    const found = this.slots.get(slot);
+    if (!home || !found) return null;
+    const { retail, feed_in, price } = found.summary;
+    const row = this.statements.get(point).find((one) => one.slot === slot);
+    const own = row?.bought_wh ? 'buy' : 'sell';
+    const limit = own === 'buy' ? retail - 9_000 : feed_in + 9_000;
+    const filled = row ? Math.max(row.bought_wh, row.sold_wh) : 0;
+    const by = (side, at, done) => ({ price: at, side, limit: at, filled: done, own: false });
+    return {
+      slot, start_ms: slot * SLOT_MS, point, bus: home.bus, retail, feed_in, rung: 'lp', no_market: null, price,
+      parts: price === null ? null : { reference: this.data.buses[0].id, energy: price - 12_000, grid_fee: 12_000, congestion: 0 },
+      low: price === null ? null : by('sell', found.summary.price_low, true), high: price === null ? null : by('buy', found.summary.price_high, true), full: [],
+      orders: [{ side: own, steps: [{ quantity_wh: filled + 40, limit, filled_wh: filled, rest: 'limit', would_trade_at: own === 'buy' ? retail - 4_000 : feed_in + 4_000 }] }],
+      missed: [],
     };
   }
 

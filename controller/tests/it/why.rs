@@ -59,8 +59,8 @@ async fn a_full_cable_is_told_without_telling_who_is_behind_it() {
 
     let absent = why(&world, 3, 1).await;
     assert_eq!((&absent["orders"], &absent["price"]), (&json!([]), &json!(175_000)));
-    // All 500 Wh are sold: it would have had to outbid home 2.
-    let missed = json!([{ "side": "buy", "quantity_wh": 100, "would_trade_at": 200_010 }]);
+    // All 500 Wh are sold: at the limit of home 2 it would have shared with it.
+    let missed = json!([{ "side": "buy", "quantity_wh": 100, "would_trade_at": 200_000 }]);
     assert_eq!(absent["missed"], missed);
     world.server.stop().await;
 }

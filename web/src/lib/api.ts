@@ -41,6 +41,7 @@ export interface SlotSummary {
   orders: number;
   cleared_wh: number;
   method: string;
+  rung: Rung;
   measured: number | null;
   missing: number | null;
   import_wh: number | null;
@@ -145,7 +146,9 @@ export interface Street {
     local_wh: number;
     paid_to_supplier_nano: number;
     reward_wh: number;
+    ladder: Ladder;
   };
+  ladder: Ladder;
   anchor: AnchorSummary | null;
   chain: ChainInfo | null;
   refusals: { total: number };
@@ -265,6 +268,72 @@ export interface HouseholdDetail extends Household {
   meter: { reading_seq: number; last_reading_ms: number | null; quality: string | null };
 }
 
+/** How far down the ladder a slot's answer stands: each is a little worse than the one before. */
+export type Rung = 'lp' | 'exact' | 'envelopes' | 'shared';
+
+/** Slots by rung. */
+export interface Ladder {
+  lp: number;
+  exact: number;
+  envelopes: number;
+  shared: number;
+  /** Slots below the exact clearing, per million; null before the first. */
+  degraded_ppm: number | null;
+}
+
+/** A price as it is made up; the parts add up to it exactly. */
+export interface PriceParts {
+  reference: string | null;
+  energy: number;
+  grid_fee: number;
+  congestion: number;
+}
+
+/** An order that holds a price where it is. */
+export interface SetBy {
+  /** The bound at the home that asks. */
+  price: number;
+  side: 'buy' | 'sell';
+  /** Its limit where it stands. */
+  limit: number;
+  filled: boolean;
+  own: boolean;
+}
+
+export interface WhyStep {
+  quantity_wh: number;
+  limit: number;
+  filled_wh: number;
+  rest: 'limit' | 'volume' | 'no_trade' | 'no_market' | null;
+  would_trade_at: number | null;
+}
+
+/** One of the home's own orders, the most eager step first. */
+export interface WhyOrder {
+  side: 'buy' | 'sell';
+  steps: WhyStep[];
+}
+
+/** Why a slot went as it did for one home. */
+export interface Why {
+  slot: number;
+  start_ms: number;
+  point: string;
+  /** Null where all are at one bus. */
+  bus: string | null;
+  retail: number;
+  feed_in: number;
+  rung: Rung;
+  no_market: string | null;
+  price: number | null;
+  parts: PriceParts | null;
+  low: SetBy | null;
+  high: SetBy | null;
+  full: { name: string; towards: boolean; energy_wh: number | null }[];
+  orders: WhyOrder[];
+  missed: { side: 'buy' | 'sell'; quantity_wh: number; would_trade_at: number | null }[];
+}
+
 export interface Delivery {
   statement: { import_wh: number; export_wh: number; measured: boolean; amount: number };
   position: number;
@@ -347,6 +416,7 @@ export const api = {
   households: async () => (await get<{ households: Household[] }>('/households')).households,
   household: (point: string) => get<HouseholdDetail>(`/households/${part(point)}`),
   proof: (point: string, slot: number) => get<Delivery>(`/households/${part(point)}/proof/${slot}`),
+  why: (point: string, slot: number) => get<Why>(`/households/${part(point)}/why/${slot}`),
   anchors: async (limit: number) => (await get<{ anchors: AnchorSummary[] }>(`/anchors?limit=${limit}`)).anchors,
   /** Asks the operator to send a household's claim to the chain; the header keeps other sites from doing so. */
   claim: async (point: string) =>

@@ -47,6 +47,10 @@ export const centsPerKwh = (nanoPerWh: number) => nanoPerWh / 10_000;
 export const price = (nanoPerWh: number, currency: string) =>
   `${number(centsPerKwh(nanoPerWh), 1)}${NBSP}${minorUnit(currency)}`;
 
+/** `19.4 ct` to `19.425 ct`: as many digits as there are, for limits that must not be rounded. */
+export const exactPrice = (nanoPerWh: number, currency: string) =>
+  `${centsPerKwh(nanoPerWh).toLocaleString('en', { minimumFractionDigits: 1, maximumFractionDigits: 4 })}${NBSP}${minorUnit(currency)}`;
+
 /** `19.425 ct/kWh`: up to three digits, the full tick. */
 export const finePrice = (nanoPerWh: number, currency: string) =>
   `${centsPerKwh(nanoPerWh).toLocaleString('en', { minimumFractionDigits: 2, maximumFractionDigits: 4 })}${NBSP}${minorUnit(currency)}/kWh`;

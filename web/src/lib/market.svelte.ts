@@ -146,7 +146,8 @@ class Market {
     this.slots = [...rest, slot].sort((a, b) => b.slot - a.slot).slice(0, KEPT_SLOTS);
     if (!this.street) return;
     this.street = { ...this.street, last: this.slots.find((other) => other.state === 'settled') ?? slot };
-    if (slot.state === 'settled') void this.refresh();
+    // Sums and counts of the day are the controller's to make.
+    void this.refresh();
   }
 
   #anchor(anchor: AnchorSummary) {

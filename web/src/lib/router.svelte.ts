@@ -31,6 +31,13 @@ class Router {
     this.#moved();
   }
 
+  /** Names what is looked at on this page, without leaving the place that is read. */
+  name(path: string) {
+    if (path === location.pathname) return;
+    history.replaceState(null, '', path);
+    this.path = path;
+  }
+
   #click(event: MouseEvent) {
     if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
     const link = event.target instanceof Element ? event.target.closest('a') : null;

@@ -5,8 +5,13 @@ test.each([
   ['/', { page: 'street' }],
   ['/homes', { page: 'homes' }],
   ['/homes/', { page: 'homes' }],
-  ['/home/C%20001', { page: 'home', point: 'C 001' }],
-  ['/home/%zz', { page: 'home', point: '%zz' }],
+  ['/home/C%20001', { page: 'home', point: 'C 001', why: null }],
+  ['/home/C%20001/why/1632250', { page: 'home', point: 'C 001', why: 1632250 }],
+  ['/home/C001/why/x', { page: 'unknown' }],
+  ['/home/C001/why', { page: 'unknown' }],
+  ['/home/C001/why/1/2', { page: 'unknown' }],
+  ['/slot/1/why/1', { page: 'unknown' }],
+  ['/home/%zz', { page: 'home', point: '%zz', why: null }],
   ['/home', { page: 'unknown' }],
   ['/feeder', { page: 'feeder' }],
   ['/chain', { page: 'chain' }],
@@ -17,5 +22,6 @@ test.each([
 ])('%s', (path, expected) => expect(parse(path)).toEqual(expected));
 
 test('an address leads back to what it was made from', () => {
-  expect(parse(href.home('C/ä 1'))).toEqual({ page: 'home', point: 'C/ä 1' });
+  expect(parse(href.home('C/ä 1'))).toEqual({ page: 'home', point: 'C/ä 1', why: null });
+  expect(parse(href.why('C/ä 1', 7))).toEqual({ page: 'home', point: 'C/ä 1', why: 7 });
 });

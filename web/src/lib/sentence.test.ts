@@ -8,14 +8,15 @@ const SLOT = slotOf(Date.UTC(2016, 6, 20, 12));
 
 const slot: SlotSummary = {
   slot: SLOT, start_ms: SLOT * 900_000, state: 'settled', retail: 288_000, feed_in: 123_100, price: 194_000, price_low: 190_000, price_high: 198_000,
-  orders: 41, cleared_wh: 2_300, method: 'lp', measured: 41, missing: 0, import_wh: 5_000, export_wh: 2_300, grid_import_wh: 2_700, grid_export_wh: 0, local_wh: 2_300, pv_wh: 4_000, anchored_seq: null,
+  orders: 41, cleared_wh: 2_300, method: 'lp', rung: 'lp', measured: 41, missing: 0, import_wh: 5_000, export_wh: 2_300, grid_import_wh: 2_700, grid_export_wh: 0, local_wh: 2_300, pv_wh: 4_000, anchored_seq: null,
 };
 const live: Street['live'] = { age_ms: 400, reporting: 41, households: 41, pv_w: 0, home_w: 0, battery_charge_w: 0, battery_discharge_w: 0, grid_import_w: 0, grid_export_w: 0, shared_w: 0 };
 const SILENT = { age_ms: null, reporting: 0, pv_w: null, home_w: null, battery_charge_w: null, battery_discharge_w: null, grid_import_w: null, grid_export_w: null, shared_w: null };
+const ladder = { lp: 0, exact: 0, envelopes: 0, shared: 0, degraded_ppm: null };
 const street = (given: Partial<Street['live']>, last: SlotSummary | null = slot): Street => ({
   community: 'x', currency: 'EUR', now_ms: 0, speed: 1, slot: SLOT, slot_start_ms: 0, slot_end_ms: 0, live: { ...live, ...given },
   offers: [{ slot: SLOT + 1, start_ms: 0, gate_ms: 0, retail: 288_000, feed_in: 123_100 }], last, last_cleared: last,
-  today: { slots: 0, import_wh: 0, export_wh: 0, local_wh: 0, paid_to_supplier_nano: 0, reward_wh: 0 }, anchor: null, chain: null, refusals: { total: 0 },
+  today: { slots: 0, import_wh: 0, export_wh: 0, local_wh: 0, paid_to_supplier_nano: 0, reward_wh: 0, ladder }, ladder, anchor: null, chain: null, refusals: { total: 0 },
 });
 
 describe('street', () => {
