@@ -34,7 +34,10 @@ const CROWD: u32 = 3;
 
 /// Slots that were rebuilt lately. A cleared slot never changes.
 #[derive(Clone, Default)]
-pub(super) struct Shelf(Arc<Mutex<VecDeque<(Slot, Arc<Hindsight>)>>>);
+pub(super) struct Shelf(Arc<Mutex<Kept>>);
+
+/// The newest first.
+type Kept = VecDeque<(Slot, Arc<Hindsight>)>;
 
 /// Why a slot went as it did for one household. Prices in nano-currency per Wh.
 #[derive(Serialize, ToSchema)]
