@@ -46,6 +46,12 @@ struct Market {
     grid: Grid,
 }
 
+/// A book in which all limits are the same, and everybody shares.
+fn at_one_price(orders: usize) -> Vec<Lot> {
+    let limit = Price::from_e5_per_kwh(20_000);
+    Market::drawn(orders).lots.into_iter().map(|lot| Lot { limit, ..lot }).collect()
+}
+
 impl Market {
     fn drawn(orders: usize) -> Self {
         let mut draws = Draws(0x5EED + orders as u64);
@@ -213,4 +219,20 @@ fn g_good_lp(bencher: Bencher, orders: usize) {
 fn h_good_lp_slow(bencher: Bencher, orders: usize) {
     let market = Market::drawn(orders);
     bencher.bench_local(|| program(black_box(&market)));
+}
+
+#[divan::bench(args = SIZES)]
+fn i_sort_at_one_price(bencher: Bencher, orders: usize) {
+    let lots = at_one_price(orders);
+    bencher.bench_local(|| sort_and_match(black_box(&lots)));
+}
+
+#[divan::bench(args = SIZES)]
+fn j_plate_at_one_price_with_certificate(bencher: Bencher, orders: usize) {
+    let lots = at_one_price(orders);
+    bencher.bench_local(|| {
+        let cleared = plate::clear(black_box(&lots), rank).expect("valid lots");
+        cleared.certify(&lots, rank).expect("proven");
+        cleared
+    });
 }

@@ -11,13 +11,16 @@
 //! it from the lots alone.
 
 mod certificate;
+mod first;
 mod level;
 
-use units::{Energy, Price, split};
+use units::{Energy, Price, split_choosing};
 
 pub use certificate::PlateViolation;
 
 use crate::{Lot, LotFault, Rank, Side};
+use first::bring_first;
+use level::{Level, Margin};
 
 /// A cleared copper plate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +44,8 @@ pub struct Plate {
 ///
 /// `rank` orders equals where a last watt-hour cannot be divided; with distinct ranks the result
 /// does not depend on the order of the lots. Takes time and memory linear in the lots: about
-/// 8 bytes per lot beside them, and at most 2 MiB for the table of prices.
+/// 12 bytes per lot beside them, as many again for lots that share at the price, and at most
+/// 2 MiB for the table of prices.
 ///
 /// # Errors
 /// [`LotFault`] when a lot is out of range.
@@ -50,22 +54,24 @@ pub fn clear(lots: &[Lot], rank: impl Fn(usize) -> Rank) -> Result<Plate, LotFau
         let fills = vec![Energy::ZERO; lots.len()];
         return Ok(Plate { fills, cleared: Energy::ZERO, welfare: 0, interval: None, price: None });
     };
-    let mut cut = Cut::new(level.price);
+    let mut cut = Cut::new(&level, lots.len());
     let mut fills: Vec<Energy> = Vec::with_capacity(lots.len());
-    fills.extend((0..).zip(lots).map(|(i, lot)| cut.fill(i, lot)));
-    let level_bids = (level.cleared - level.bids_above, level.bids_at);
-    let level_asks = (level.cleared - level.asks_below, level.asks_at);
-    for (side, (energy, _)) in [(Side::Buy, level_bids), (Side::Sell, level_asks)] {
-        let tied: Vec<usize> =
-            cut.tied.iter().map(|&i| i as usize).filter(|&i| lots[i].side == side).collect();
-        let quantities: Vec<i64> = tied.iter().map(|&i| lots[i].quantity.wh()).collect();
-        for (&i, share) in tied.iter().zip(split(energy.wh(), &quantities, |k| rank(tied[k]))) {
-            fills[i] = Energy::from_wh(share);
+    fills.extend(lots.iter().map(|lot| cut.fill(lot)));
+    let (bids, asks) = (level.bids, level.asks);
+    // One side at most is short at the level.
+    for margin in [bids, asks].into_iter().filter(|margin| margin.is_short()) {
+        let tied = cut.tied();
+        let quantities: Vec<i64> = tied.iter().map(|&i| lots[i as usize].quantity.wh()).collect();
+        let shares = split_choosing(margin.energy, &quantities, |equals, count| {
+            bring_first(equals, count, |k| rank(tied[k] as usize))
+        });
+        for (&i, share) in tied.iter().zip(shares) {
+            fills[i as usize] = Energy::from_wh(share);
         }
     }
-    let at_level = i128::from(level_bids.0.wh()) - i128::from(level_asks.0.wh());
+    let at_level = i128::from(bids.energy_if_short()) - i128::from(asks.energy_if_short());
     let welfare = cut.welfare + at_level * i128::from(level.price.nano_per_wh());
-    let interval = cut.interval(level_bids, level_asks);
+    let interval = cut.interval(bids, asks);
     let price = interval.0.middle(interval.1);
     let (interval, price) = (Some(interval), Some(price));
     Ok(Plate { fills, cleared: level.cleared, welfare, interval, price })
@@ -74,54 +80,69 @@ pub fn clear(lots: &[Lot], rank: impl Fn(usize) -> Rank) -> Result<Plate, LotFau
 /// One pass over the lots, which are cut in two at a price.
 struct Cut {
     price: i64,
+    /// Per side, how eager a lot must be to be filled as a whole.
+    whole: [i64; 2],
+    /// Per side, how eager a lot is that shares in what is left; no lot is, where all are filled.
+    shares: [i64; 2],
     welfare: i128,
-    /// Lots with this limit.
+    /// The nearest limits beyond the price, in nano; far away without any.
+    below: i64,
+    above: i64,
+    /// Indices of the lots that share in what is left, and room for more.
     tied: Vec<u32>,
-    /// Per side, how much more eager than the price the least eager filled lot is, nano.
-    nearest_in: [i64; 2],
-    /// Per side, how much less eager than the price the most eager unfilled lot is, nano.
-    nearest_out: [i64; 2],
+    /// How many they are.
+    ties: usize,
+    seen: u32,
 }
 
 impl Cut {
-    fn new(price: Price) -> Self {
-        let far = [i64::MAX; 2];
-        let price = price.nano_per_wh();
-        Self { price, welfare: 0, tied: Vec::new(), nearest_in: far, nearest_out: far }
+    fn new(level: &Level, lots: usize) -> Self {
+        let sides = [level.bids, level.asks];
+        Self {
+            price: level.price.nano_per_wh(),
+            whole: sides.map(|side| i64::from(side.is_short())),
+            shares: sides.map(|side| if side.is_short() { 0 } else { i64::MIN }),
+            welfare: 0,
+            below: i64::MIN,
+            above: i64::MAX,
+            tied: vec![0; lots],
+            ties: 0,
+            seen: 0,
+        }
     }
 
-    /// All or nothing; nothing yet for a lot at the price. Written without branches that a
-    /// processor cannot foresee.
-    fn fill(&mut self, index: u32, lot: &Lot) -> Energy {
+    /// All or nothing; nothing yet for a lot that shares. Written without branches that a processor
+    /// cannot foresee.
+    #[inline]
+    fn fill(&mut self, lot: &Lot) -> Energy {
         let (side, sign) = match lot.side {
             Side::Buy => (0, 1),
             Side::Sell => (1, -1),
         };
         let limit = lot.limit.nano_per_wh();
         let eager = (limit - self.price) * sign;
-        let inside = if eager > 0 { eager } else { i64::MAX };
-        let outside = if eager < 0 { -eager } else { i64::MAX };
-        self.nearest_in[side] = self.nearest_in[side].min(inside);
-        self.nearest_out[side] = self.nearest_out[side].min(outside);
-        if eager == 0 {
-            self.tied.push(index);
-        }
-        let energy = if eager > 0 { lot.quantity.wh() } else { 0 };
+        self.below = self.below.max(if limit < self.price { limit } else { i64::MIN });
+        self.above = self.above.min(if limit > self.price { limit } else { i64::MAX });
+        self.tied[self.ties] = self.seen;
+        self.ties += usize::from(eager == self.shares[side]);
+        self.seen += 1;
+        let energy = if eager >= self.whole[side] { lot.quantity.wh() } else { 0 };
         // Within an i64: MAX_QUANTITY times MAX_PRICE.
         self.welfare += i128::from(energy * limit * sign);
         Energy::from_wh(energy)
     }
 
+    fn tied(&self) -> &[u32] {
+        &self.tied[..self.ties]
+    }
+
     /// Lowest and highest supporting price, from what each side gets at the price and orders there.
-    fn interval(&self, bids: (Energy, Energy), asks: (Energy, Energy)) -> (Price, Price) {
-        let filled = |(energy, _): (Energy, Energy), side: usize| {
-            if energy.is_positive() { 0 } else { self.nearest_in[side] }
-        };
-        let unfilled = |(energy, ordered): (Energy, Energy), side: usize| {
-            if energy < ordered { 0 } else { self.nearest_out[side] }
-        };
-        let down = filled(asks, 1).min(unfilled(bids, 0));
-        let up = filled(bids, 0).min(unfilled(asks, 1));
-        (Price::from_nano_per_wh(self.price - down), Price::from_nano_per_wh(self.price + up))
+    /// What lies beyond the price is filled or not as a whole, whatever its side.
+    fn interval(&self, bids: Margin, asks: Margin) -> (Price, Price) {
+        let held_up = asks.energy > 0 || bids.is_short();
+        let held_down = bids.energy > 0 || asks.is_short();
+        let low = if held_up { self.price } else { self.below };
+        let high = if held_down { self.price } else { self.above };
+        (Price::from_nano_per_wh(low), Price::from_nano_per_wh(high))
     }
 }

@@ -14,4 +14,4 @@ mod split;
 pub use id::{BusId, CommunityId, InvalidId, PointId};
 pub use quantity::{Energy, Money, Power, Price};
 pub use slot::Slot;
-pub use split::{proportion, split};
+pub use split::{Proportion, split, split_choosing};

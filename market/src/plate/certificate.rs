@@ -2,11 +2,17 @@
 //!
 //! For any price λ, `D(λ) = Σ q_b·max(0, v_b − λ) + Σ q_s·max(0, λ − c_s)` bounds the welfare of
 //! every balanced allotment from above (weak duality), so welfare equal to `D(λ)` proves the
-//! optimum. Nothing here is shared with the search, and all sums are `i128`. The cost is one pass
-//! over the lots, and a second look at those whose limit is the price.
+//! optimum. Both are sums over the lots, and of a balanced allotment they are equal only lot by
+//! lot: who gains at λ is filled, who loses gets nothing. So there is one product per lot, for the
+//! stated welfare. Nothing here is shared with the search, and all sums are `i128`. The cost is one
+//! pass over the lots, and another look at those whose limit is the price when they have to share
+//! ([`shares`]).
 
-use units::{Energy, Price, split};
+mod shares;
 
+use units::{Energy, Price};
+
+use self::shares::Tied;
 use super::Plate;
 use crate::{Lot, Rank, Side};
 
@@ -113,13 +119,13 @@ impl Plate {
             return Err(PlateViolation::Shape { fills, lots });
         }
         let sums = Sums::of(lots, &self.fills, self.price)?;
-        let [bought, sold] = sums.energy;
+        let (bought, sold) = (sums.bought(), sums.sold());
         if bought != sold || bought != i128::from(self.cleared.wh()) {
             return Err(PlateViolation::OffBalance { bought, sold, cleared: self.cleared });
         }
         self.check_price(&sums)?;
-        self.check_welfare(&sums)?;
-        self.check_shares(lots, rank)
+        self.check_welfare(&sums, lots)?;
+        self.check_shares(&sums, lots, rank)
     }
 
     fn check_price(&self, sums: &Sums) -> Result<(), PlateViolation> {
@@ -141,53 +147,63 @@ impl Plate {
         Ok(())
     }
 
-    fn check_welfare(&self, sums: &Sums) -> Result<(), PlateViolation> {
+    fn check_welfare(&self, sums: &Sums, lots: &[Lot]) -> Result<(), PlateViolation> {
         if self.welfare != sums.welfare {
             let (stated, exact) = (self.welfare, sums.welfare);
             return Err(PlateViolation::WrongWelfare { stated, exact });
         }
         // Without a price nothing is traded, and no unfilled bid reaches an unfilled ask.
-        if self.price.is_some() && sums.welfare != sums.bound {
-            let (welfare, bound) = (sums.welfare, sums.bound);
-            return Err(PlateViolation::NotOptimal { welfare, bound });
+        match self.price {
+            Some(price) if sums.is_loose => {
+                let (welfare, bound) = (sums.welfare, bound(lots, price));
+                Err(PlateViolation::NotOptimal { welfare, bound })
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// With welfare at its bound everything more eager than the price is filled and everything
-    /// less eager is not: only lots with this limit share.
+    /// less eager is not: only lots with this limit share, and only on a side where some of them
+    /// get energy and some want more.
     fn check_shares(
         &self,
+        sums: &Sums,
         lots: &[Lot],
         rank: impl Fn(usize) -> Rank,
     ) -> Result<(), PlateViolation> {
         let Some(price) = self.price else { return Ok(()) };
-        for side in [Side::Buy, Side::Sell] {
-            let tied: Vec<usize> = (0..lots.len())
-                .filter(|&i| lots[i].limit == price && lots[i].side == side)
-                .collect();
-            let total: Energy = tied.iter().map(|&i| self.fills[i]).sum();
-            let quantities: Vec<i64> = tied.iter().map(|&i| lots[i].quantity.wh()).collect();
-            let shares = split(total.wh(), &quantities, |k| rank(tied[k]));
-            for (&lot, share) in tied.iter().zip(shares) {
-                let (energy, exact) = (self.fills[lot], Energy::from_wh(share));
-                if energy != exact {
-                    return Err(PlateViolation::NotProRata { lot, energy, exact });
-                }
+        let at = price.nano_per_wh();
+        for (side, worst_filled, best_unfilled) in [
+            (Side::Buy, sums.worst_filled_bid, sums.best_unfilled_bid),
+            (Side::Sell, sums.worst_filled_ask, sums.best_unfilled_ask),
+        ] {
+            if worst_filled == at && best_unfilled == at {
+                Tied::at(price, side, lots, &self.fills).check(&rank)?;
             }
         }
         Ok(())
     }
 }
 
+/// The dual bound at a price, nano-currency.
+#[cold]
+fn bound(lots: &[Lot], price: Price) -> i128 {
+    let gain = |lot: &Lot| {
+        let gain = i128::from(lot.limit.nano_per_wh()) - i128::from(price.nano_per_wh());
+        if lot.side == Side::Buy { gain } else { -gain }
+    };
+    lots.iter().map(|lot| i128::from(lot.quantity.wh()) * gain(lot).max(0)).sum()
+}
+
 /// What one pass over lots and fills finds. Prices are in nano-currency per Wh, far away where
 /// there are none.
 struct Sums {
-    /// Bought and sold, Wh.
-    energy: [i128; 2],
+    /// Energy of all fills, and bought less sold, Wh.
+    moved: i128,
+    net: i128,
     welfare: i128,
-    /// Dual bound at the price.
-    bound: i128,
+    /// Whether somebody gains at the price and wants more, or gets something at a loss.
+    is_loose: bool,
     worst_filled_bid: i64,
     worst_filled_ask: i64,
     best_unfilled_bid: i64,
@@ -196,48 +212,52 @@ struct Sums {
 
 impl Sums {
     fn of(lots: &[Lot], fills: &[Energy], price: Option<Price>) -> Result<Self, PlateViolation> {
+        let at = price.unwrap_or_default().nano_per_wh();
         let mut sums = Self {
-            energy: [0; 2],
+            moved: 0,
+            net: 0,
             welfare: 0,
-            bound: 0,
+            is_loose: false,
             worst_filled_bid: i64::MAX,
             worst_filled_ask: i64::MIN,
             best_unfilled_bid: i64::MIN,
             best_unfilled_ask: i64::MAX,
         };
-        let at = i128::from(price.unwrap_or_default().nano_per_wh());
         for (index, (lot, fill)) in lots.iter().zip(fills).enumerate() {
-            let (energy, quantity) = (fill.wh(), lot.quantity.wh());
-            if energy < 0 || energy > quantity {
+            if fill.wh() < 0 || *fill > lot.quantity {
                 let (energy, quantity) = (*fill, lot.quantity);
                 return Err(PlateViolation::OutOfBounds { lot: index, energy, quantity });
             }
-            let limit = lot.limit.nano_per_wh();
-            let value = i128::from(energy) * i128::from(limit);
-            let gain = i128::from(limit) - at;
-            match lot.side {
-                Side::Buy => {
-                    sums.energy[0] += i128::from(energy);
-                    sums.welfare += value;
-                    sums.bound += i128::from(quantity) * gain.max(0);
-                    let (full, none) = (energy == quantity, energy == 0);
-                    let filled = if none { i64::MAX } else { limit };
-                    let unfilled = if full { i64::MIN } else { limit };
-                    sums.worst_filled_bid = sums.worst_filled_bid.min(filled);
-                    sums.best_unfilled_bid = sums.best_unfilled_bid.max(unfilled);
-                }
-                Side::Sell => {
-                    sums.energy[1] += i128::from(energy);
-                    sums.welfare -= value;
-                    sums.bound += i128::from(quantity) * (-gain).max(0);
-                    let (full, none) = (energy == quantity, energy == 0);
-                    let filled = if none { i64::MIN } else { limit };
-                    let unfilled = if full { i64::MAX } else { limit };
-                    sums.worst_filled_ask = sums.worst_filled_ask.max(filled);
-                    sums.best_unfilled_ask = sums.best_unfilled_ask.min(unfilled);
-                }
-            }
+            sums.add(lot, fill.wh(), at);
         }
         Ok(sums)
+    }
+
+    /// Written without branches that a processor cannot foresee.
+    #[inline]
+    fn add(&mut self, lot: &Lot, energy: i64, at: i64) {
+        let limit = lot.limit.nano_per_wh();
+        let buys = lot.side == Side::Buy;
+        let (gets_some, wants_more) = (energy > 0, energy < lot.quantity.wh());
+        let (above, below) = (limit > at, limit < at);
+        let (gains, loses) = if buys { (above, below) } else { (below, above) };
+        self.is_loose |= (gains & wants_more) | (loses & gets_some);
+        let signed = if buys { energy } else { -energy };
+        self.moved += i128::from(energy);
+        self.net += i128::from(signed);
+        self.welfare += i128::from(signed) * i128::from(limit);
+        let or = |is: bool, far: i64| if is { limit } else { far };
+        self.worst_filled_bid = self.worst_filled_bid.min(or(buys & gets_some, i64::MAX));
+        self.best_unfilled_bid = self.best_unfilled_bid.max(or(buys & wants_more, i64::MIN));
+        self.worst_filled_ask = self.worst_filled_ask.max(or(!buys & gets_some, i64::MIN));
+        self.best_unfilled_ask = self.best_unfilled_ask.min(or(!buys & wants_more, i64::MAX));
+    }
+
+    const fn bought(&self) -> i128 {
+        i128::midpoint(self.moved, self.net)
+    }
+
+    const fn sold(&self) -> i128 {
+        i128::midpoint(self.moved, -self.net)
     }
 }

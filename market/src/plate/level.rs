@@ -9,7 +9,7 @@
 
 use units::{Energy, Price};
 
-use crate::lots::check;
+use crate::lots::{MAX_LOTS, check, is_in_range};
 use crate::{Lot, LotFault, Side};
 
 /// Most buckets of the table: 16 bytes each, so that they stay in a processor's second cache.
@@ -20,14 +20,31 @@ pub(super) struct Level {
     pub price: Price,
     /// Energy that trades.
     pub cleared: Energy,
-    /// Bids above the level, all filled.
-    pub bids_above: Energy,
-    /// Asks below the level, all filled.
-    pub asks_below: Energy,
-    /// Bids at the level.
-    pub bids_at: Energy,
+    /// Bids at the level. They or the asks there are all filled, or both are.
+    pub bids: Margin,
     /// Asks at the level.
-    pub asks_at: Energy,
+    pub asks: Margin,
+}
+
+/// One side's lots at the level.
+#[derive(Clone, Copy)]
+pub(super) struct Margin {
+    /// What they get, Wh.
+    pub energy: i64,
+    /// What they order, Wh.
+    pub ordered: i64,
+}
+
+impl Margin {
+    /// Whether there is less than is ordered.
+    pub fn is_short(self) -> bool {
+        self.energy < self.ordered
+    }
+
+    /// What they get when it has to be shared, Wh.
+    pub fn energy_if_short(self) -> i64 {
+        if self.is_short() { self.energy } else { 0 }
+    }
 }
 
 /// Prices between which lots can trade, in ticks, and the energy outside that counts.
@@ -61,8 +78,10 @@ pub(super) fn crossing(lots: &[Lot]) -> Result<Option<Level>, LotFault> {
 
 /// The lowest ask and the highest bid in ticks, when they agree.
 fn trading_range(lots: &[Lot]) -> Result<Option<(i64, i64)>, LotFault> {
-    check(lots)?;
-    let (mut lowest_ask, mut highest_bid) = (i64::MAX, i64::MIN);
+    if lots.len() > MAX_LOTS {
+        return Err(LotFault::TooMany { lots: lots.len() });
+    }
+    let (mut lowest_ask, mut highest_bid, mut in_range) = (i64::MAX, i64::MIN, true);
     for lot in lots {
         let limit = lot.limit.nano_per_wh();
         let (bid, ask) = match lot.side {
@@ -71,6 +90,10 @@ fn trading_range(lots: &[Lot]) -> Result<Option<(i64, i64)>, LotFault> {
         };
         lowest_ask = lowest_ask.min(ask);
         highest_bid = highest_bid.max(bid);
+        in_range &= is_in_range(lot);
+    }
+    if !in_range {
+        check(lots)?;
     }
     let range = (lowest_ask / TICK, highest_bid / TICK);
     Ok((lowest_ask <= highest_bid).then_some(range))
@@ -94,10 +117,8 @@ fn level(window: &Window, bids: i64, asks: i64) -> Level {
     Level {
         price: Price::from_nano_per_wh(low * TICK),
         cleared: Energy::from_wh(cleared),
-        bids_above: Energy::from_wh(bids_above),
-        asks_below: Energy::from_wh(asks_below),
-        bids_at: Energy::from_wh(bids),
-        asks_at: Energy::from_wh(asks),
+        bids: Margin { energy: cleared - bids_above, ordered: bids },
+        asks: Margin { energy: cleared - asks_below, ordered: asks },
     }
 }
 

@@ -8,7 +8,7 @@
 
 use std::cmp::Ordering;
 
-use units::proportion;
+use units::Proportion;
 
 use super::ties::Part;
 use crate::Rank;
@@ -46,8 +46,9 @@ pub(super) fn by_largest_remainder(
     rank: &impl Fn(usize) -> Rank,
 ) {
     let mut left = total;
+    let proportion = Proportion::new(total, ordered);
     for candidate in candidates.iter_mut() {
-        (candidate.share, candidate.remainder) = proportion(total, candidate.quantity, ordered);
+        (candidate.share, candidate.remainder) = proportion.of(candidate.quantity);
         left -= candidate.share;
     }
     let Ok(left) = usize::try_from(left) else {
@@ -76,9 +77,10 @@ pub(super) fn within_rooms(
     rank: &impl Fn(usize) -> Rank,
 ) {
     let mut left = total;
+    let proportion = Proportion::new(total, ordered);
     let mut taken: Vec<i64> = part.nodes.iter().map(|node| node.taken).collect();
     for candidate in candidates.iter_mut() {
-        candidate.share = proportion(total, candidate.quantity, ordered).0;
+        candidate.share = proportion.of(candidate.quantity).0;
         taken[candidate.place] += candidate.share;
         left -= candidate.share;
     }

@@ -4,7 +4,7 @@ use market::{
     Lot, LotFault, MAX_PRICE, MAX_QUANTITY, Node, Plate, PlateViolation, Rank, Side, plate,
 };
 use proptest::prelude::*;
-use units::{Energy, Price};
+use units::{Energy, Price, split};
 
 use crate::street::{e5, rank, side, wh};
 
@@ -119,6 +119,56 @@ proptest! {
             }
         }
         prop_assert_eq!(other.certify(&lots, draw).is_ok(), other == plate);
+    }
+}
+
+/// Lots at one price, of a few quantities, so that many remainders are equal.
+fn at_one_price() -> impl Strategy<Value = Vec<Lot>> {
+    let quantities = prop_oneof![
+        prop::sample::select(vec![3_i64, 500, 1_000]).boxed(),
+        (1_i64..40).boxed(),
+        (1..=MAX_QUANTITY.wh()).boxed(),
+    ];
+    let one = (side(), quantities).prop_map(|(side, q)| lot(side, wh(q), e5(20_000)));
+    prop::collection::vec(one, 2..60)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    #[test]
+    fn lots_at_one_price_share_by_largest_remainder_and_rank(
+        lots in at_one_price(),
+        // Ranks that differ early, late, or not at all.
+        (places, ways) in (prop::sample::select(vec![0_usize, 9, 31]), 1_u64..60),
+        (i, k) in (any::<u16>(), any::<u16>()),
+    ) {
+        let rank = |lot: usize| {
+            let mut rank = [7; 32];
+            rank[places] = u8::try_from((lot as u64 * 37 + 11) % ways).expect("small");
+            rank
+        };
+        let plate = plate::clear(&lots, rank).expect("in range");
+        prop_assert_eq!(plate.certify(&lots, rank), Ok(()));
+        for side in [Side::Buy, Side::Sell] {
+            let own: Vec<usize> = (0..lots.len()).filter(|&i| lots[i].side == side).collect();
+            let quantities: Vec<i64> = own.iter().map(|&i| lots[i].quantity.wh()).collect();
+            let shares = split(plate.cleared.wh(), &quantities, |k| rank(own[k]));
+            let fills: Vec<i64> = own.iter().map(|&i| plate.fills[i].wh()).collect();
+            prop_assert_eq!(&fills, &shares);
+            // A watt-hour for somebody else of the same side.
+            let Some(&from) = own.get(usize::from(i) % own.len().max(1)) else { continue };
+            let to = own[usize::from(k) % own.len()];
+            if from != to && plate.fills[from].is_positive() && plate.fills[to] < lots[to].quantity {
+                let mut other = plate.clone();
+                other.fills[from] -= wh(1);
+                other.fills[to] += wh(1);
+                let lot = own.iter().copied().find(|&i| i == from || i == to).expect("both are");
+                let (energy, exact) = (other.fills[lot], plate.fills[lot]);
+                let expected = PlateViolation::NotProRata { lot, energy, exact };
+                prop_assert_eq!(other.certify(&lots, rank), Err(expected));
+            }
+        }
     }
 }
 

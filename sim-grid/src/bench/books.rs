@@ -20,6 +20,8 @@ pub const CHEAPEST_E5: i64 = 8_000;
 const BUYS_E5: (i64, i64) = (12_000, DEAREST_E5 + 1);
 /// Limits of sellers, 10⁻⁵ currency per kWh, without the end.
 const SELLS_E5: (i64, i64) = (CHEAPEST_E5, 26_001);
+/// Where all limits are the same, 10⁻⁵ currency per kWh.
+const ONE_PRICE_E5: i64 = 20_000;
 /// Energy of a lot, Wh, without the end.
 const ENERGY_WH: (u64, u64) = (10, 1_501);
 /// Fee of a branch, 10⁻⁵ currency per kWh, without the end.
@@ -37,6 +39,10 @@ pub enum Kind {
     NoCrossing,
     /// Every buyer pays the dearest limit for what little there is.
     Inelastic,
+    /// One limit for all.
+    OnePrice,
+    /// One limit for all, and every buyer wants the same: only ranks tell them apart.
+    Alike,
 }
 
 impl Kind {
@@ -48,6 +54,8 @@ impl Kind {
             Self::Ties => "ties",
             Self::NoCrossing => "no crossing",
             Self::Inelastic => "inelastic",
+            Self::OnePrice => "one price",
+            Self::Alike => "all alike",
         }
     }
 
@@ -64,6 +72,7 @@ impl Kind {
             (Self::NoCrossing, Side::Buy) => within((CHEAPEST_E5, 12_000)),
             (Self::NoCrossing, Side::Sell) => within((12_500, 26_001)),
             (Self::Inelastic, Side::Buy) => DEAREST_E5,
+            (Self::OnePrice | Self::Alike, _) => ONE_PRICE_E5,
         }
     }
 }
@@ -83,9 +92,12 @@ pub fn spread(kind: Kind, orders: usize, nodes: u32, seed: u64) -> Vec<Lot> {
         .map(|number| {
             let side = if number % 2 == 0 { Side::Buy } else { Side::Sell };
             let wh = chance.between(ENERGY_WH.0, ENERGY_WH.1);
-            // Scarce supply: sellers of an inelastic book offer about half of what is wanted.
-            let wh =
-                if kind == Kind::Inelastic && side == Side::Sell { wh.div_ceil(2) } else { wh };
+            let wh = match (kind, side) {
+                // Scarce supply: sellers offer about half of what is wanted.
+                (Kind::Inelastic, Side::Sell) => wh.div_ceil(2),
+                (Kind::Alike, Side::Buy) => 1_000,
+                _ => wh,
+            };
             let limit = Price::from_e5_per_kwh(kind.limit_e5(side, &mut chance));
             let node = match nodes {
                 0 | 1 => Node::ROOT,
@@ -221,9 +233,12 @@ pub fn yardstick(lots: &[Lot]) -> (u64, u64) {
 mod tests {
     use super::*;
 
+    const ALL: [Kind; 6] =
+        [Kind::Random, Kind::Ties, Kind::NoCrossing, Kind::Inelastic, Kind::OnePrice, Kind::Alike];
+
     #[test]
     fn a_drawn_book_is_the_same_for_a_seed_and_of_its_kind() {
-        for kind in [Kind::Random, Kind::Ties, Kind::NoCrossing, Kind::Inelastic] {
+        for kind in ALL {
             let lots = book(kind, 1_001, 7);
             assert_eq!(lots, book(kind, 1_001, 7));
             assert_ne!(lots, book(kind, 1_001, 8));
@@ -235,9 +250,11 @@ mod tests {
             let best = sort_and_match(&lots);
             assert_eq!(yardstick(&lots).0, best.most_wh.unsigned_abs());
             assert_eq!(best.most_wh == 0, kind == Kind::NoCrossing);
-            assert_eq!(best.welfare == 0, kind == Kind::NoCrossing);
+            let at_one_price = matches!(kind, Kind::OnePrice | Kind::Alike);
+            assert_eq!(best.welfare == 0, kind == Kind::NoCrossing || at_one_price);
             assert!(best.least_wh <= best.most_wh);
-            assert_eq!(best.least_wh < best.most_wh, kind == Kind::Ties, "{kind:?}");
+            let has_ties = kind == Kind::Ties || at_one_price;
+            assert_eq!(best.least_wh < best.most_wh, has_ties, "{kind:?}");
         }
     }
 

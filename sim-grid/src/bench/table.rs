@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::agent::AgentCost;
 use super::clearing::ClearingCost;
 use super::readings::ReadingCost;
-use super::speed::{Figure, Goal, Unit};
+use super::speed::{Figure, Goal, Share, Unit};
 use super::street::StreetCost;
 use super::{Report, Spread};
 
@@ -61,6 +61,10 @@ fn speed(text: &mut String, figures: &[Figure]) {
         let measured = amount(figure.measured, figure.unit);
         let row = format!("  {:<41}{times:>25}{measured:>13}{goal:>12} {met}", figure.what);
         line(text, format_args!("{}", row.trim_end()));
+        if let Some(Share { share, of, us }) = figure.also {
+            let share = amount(share, Unit::Share);
+            line(text, format_args!("    and {share} of {of}, {}", duration(us)));
+        }
         if let Some(flaw) = &figure.flaw {
             line(text, format_args!("    {}", flaw.chars().take(90).collect::<String>()));
         }
@@ -250,7 +254,10 @@ mod tests {
                 )
             },
             Figure::new("back-test", 4_000.0, Unit::SlotsPerSecond, Some(Goal::AtLeast(5e3))),
-            Figure::new("its proof", 0.0123, Unit::Share, None),
+            Figure {
+                also: Some(Share { share: 0.25, of: "clearing", us: 4_000.0 }),
+                ..Figure::new("its proof", 0.0123, Unit::Share, None)
+            },
         ]
     }
 
@@ -332,7 +339,7 @@ mod tests {
             "2 cores of Example CPU, release build, load 0.2",
             "2.50 ms : sort 1.00 ms        2.50x    <= 4.00x met",
             "4,000 /s >= 5,000 /s MISSED",
-            "1.2 %\n",
+            "1.2 %\n    and 25.0 % of clearing, 4.00 ms\n",
             "92 MB   <= 200 MB met",
             "100,000 15,725 + 15,703",
             "60.0 ms (40.0 ms)       30.0 ms (20.0 ms)          2.0x          4.0x",

@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 
 use super::{Figure, Goal, Unit, count};
 use crate::backtest::{Backtest, Options, OrderSource, Rule};
-use crate::scenario::{Profiles, Scenario, Series};
+use crate::scenario::{Profiles, Scenario, Series, Synthetic};
 use units::PointId;
 
 /// Slots in a second that a back-test with the auction and the feeder should reach.
@@ -17,6 +17,10 @@ const LEAST_PER_S: f64 = 5_000.0;
 const CUSTOMERS: usize = 1_000;
 /// How many times the cost of a slot and order may grow up to there.
 const MOST_GROWTH: f64 = 1.25;
+/// A day of a hundred houses should take so many seconds at most.
+const MOST_DAY_S: f64 = 0.3;
+/// And go through so many slots in a second.
+const LEAST_DAY_PER_S: f64 = 400.0;
 /// Runs of which the fastest counts.
 const RUNS: usize = 3;
 
@@ -37,6 +41,36 @@ pub(super) fn measure(folder: &Path, seed: u64) -> anyhow::Result<Vec<Figure>> {
     let what = format!("back-test, cost per customer at {}", count(large.customers.len()));
     let growth = Figure::new(what, growth, Unit::Times, Some(Goal::AtMost(MOST_GROWTH)));
     Ok(vec![rate, growth])
+}
+
+/// A whole day of a hundred houses, every second with PV, every fourth with a battery: what
+/// `sim-grid backtest --synthetic houses=100` does from making the street to the report, with all
+/// rules.
+pub(super) fn measure_day(seed: u64) -> anyhow::Result<Vec<Figure>> {
+    let street = Synthetic { seed, ..Synthetic::default() };
+    tracing::info!("back-testing a day of {} houses with all rules", street.houses);
+    let (mut best, mut slots) = (Duration::MAX, 0);
+    for _ in 0..RUNS {
+        let started = clock::processor_time();
+        let scenario = street.scenario();
+        let mut backtest = Backtest::new(&scenario, None, Options { seed, ..Options::default() })?;
+        while backtest.step()? {}
+        let report = backtest.finish()?;
+        best = best.min(clock::processor_time().saturating_sub(started));
+        slots = usize::try_from(report.run.slots)?;
+        ensure!(slots == scenario.slots_from(scenario.timeline.first()), "a day has {slots} slots");
+        ensure!(report.run.batteries == "simulated", "the batteries stand still");
+        let traded = report.rules.iter().any(|rule| rule.rule == "auction" && rule.local_wh > 0);
+        ensure!(traded, "nobody trades");
+    }
+    let what = format!("a day of {} houses, all rules", street.houses);
+    let time = Some(Goal::AtMost(MOST_DAY_S));
+    let rate = Some(Goal::AtLeast(LEAST_DAY_PER_S));
+    let per_s = super::super::per_second(slots, best);
+    Ok(vec![
+        Figure::new(what, best.as_secs_f64(), Unit::Seconds, time),
+        Figure::new(format!("  its {slots} slots"), per_s, Unit::SlotsPerSecond, rate),
+    ])
 }
 
 struct Run {

@@ -22,6 +22,12 @@ pub use memory::{MemoryCost, memory, memory_in_a_process_of_its_own};
 /// Lots in the books that are cleared.
 pub const SIZES: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
 
+/// Lots of the largest linear program that the default solver is asked for; one of 100,000 takes it
+/// a minute.
+const LARGEST_PROGRAM: usize = 10_000;
+/// Which part of a solver's time the proof of an answer may take.
+const MOST_PROOF: f64 = 0.01;
+
 /// One measured figure.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Figure {
@@ -35,6 +41,9 @@ pub struct Figure {
     pub measured: f64,
     /// Of what.
     pub unit: Unit,
+    /// The same time as a share of another one, where that says more than the figure alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub also: Option<Share>,
     /// What it should reach.
     pub goal: Option<Goal>,
     /// Whether it does.
@@ -42,6 +51,17 @@ pub struct Figure {
     /// What is wrong with what was measured: then no goal is met.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flaw: Option<String>,
+}
+
+/// A time as a share of another one.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Share {
+    /// 1 = all of it.
+    pub share: f64,
+    /// Of what.
+    pub of: &'static str,
+    /// How long that took, microseconds.
+    pub us: f64,
 }
 
 /// What a figure counts.
@@ -84,7 +104,17 @@ impl Figure {
             Goal::AtLeast(least) => measured >= least,
         });
         let what = what.into();
-        Self { what, ours_us: None, yardstick: None, measured, unit, goal, met, flaw: None }
+        Self {
+            what,
+            ours_us: None,
+            yardstick: None,
+            measured,
+            unit,
+            also: None,
+            goal,
+            met,
+            flaw: None,
+        }
     }
 
     /// How many times as long ours takes.
@@ -134,6 +164,13 @@ impl Figure {
         Self { ours_us: Some(ours * 1e6), yardstick, ..Self::new(what, measured, unit, goal) }
     }
 
+    /// With its time as a share of another one, too.
+    fn also_of(mut self, (of, theirs): Yardstick) -> Self {
+        let us = theirs.as_secs_f64() * 1e6;
+        self.also = self.ours_us.map(|ours| Share { share: ours / us.max(1e-3), of, us });
+        self
+    }
+
     /// With a flaw, if there is one.
     fn flawed(mut self, flaw: Option<String>) -> Self {
         self.met = if flaw.is_some() { self.goal.map(|_| false) } else { self.met };
@@ -156,9 +193,13 @@ pub fn measure(scenario: &Path, seed: u64) -> anyhow::Result<Vec<Figure>> {
         figures.extend(plate::measure(orders, seed)?);
     }
     for orders in SIZES {
+        figures.extend(plate::measure_ties(orders, seed)?);
+    }
+    for orders in SIZES {
         figures.extend(feeder::measure(orders, seed)?);
     }
     figures.extend(day::measure(seed)?);
+    figures.extend(backtest::measure_day(seed)?);
     figures.extend(backtest::measure(scenario, seed)?);
     Ok(figures)
 }
@@ -176,5 +217,8 @@ mod tests {
         assert_eq!((faster.measured, faster.met), (5.0, Some(true)));
         let share = Figure::share("x", Duration::from_millis(1), theirs, Some(0.01));
         assert_eq!((share.measured, share.met), (0.1, Some(false)));
+        let also =
+            share.also_of(("solve", Duration::from_millis(4))).also.expect("there is a time");
+        assert_eq!((also.share, also.of, also.us), (0.25, "solve", 4_000.0));
     }
 }

@@ -19,6 +19,18 @@ pub(super) fn solve(lots: &[Lot], grid: &Grid) -> anyhow::Result<f64> {
     }
 }
 
+/// Lets the solver check an exact answer, to six digits.
+///
+/// # Errors
+/// When the two are apart, or the solver finds no optimum.
+pub(super) fn agrees(lots: &[Lot], grid: &Grid, welfare: i128) -> anyhow::Result<()> {
+    let optimum = solve(lots, grid)?;
+    #[expect(clippy::cast_precision_loss, reason = "compared to six digits")]
+    let apart = (optimum / welfare as f64 - 1.0).abs();
+    anyhow::ensure!(apart < 1e-6, "the linear program finds {optimum}, the exact engine {welfare}");
+    Ok(())
+}
+
 /// Columns: a fill per lot and, per branch, the flow towards its node and away from it. Rows: a
 /// balance per node. kWh and ct, so that all numbers are of one size.
 fn program(lots: &[Lot], grid: &Grid) -> Program {
@@ -52,17 +64,19 @@ fn program(lots: &[Lot], grid: &Grid) -> Program {
 mod tests {
     use super::*;
     use crate::bench::books::rank;
-    use market::radial;
+    use market::{Node, plate, radial};
 
     #[test]
     fn the_linear_program_finds_what_the_curves_find() {
         for seed in 1..=3 {
             let (lots, grid) = super::super::feeder_problem(300, seed).expect("drawn");
             let exact = radial::clear(&lots, &grid, None, |lot| rank(seed, lot)).expect("fine");
-            let solved = solve(&lots, &grid).expect("an optimum");
-            #[expect(clippy::cast_precision_loss, reason = "compared to six digits")]
-            let welfare = exact.welfare as f64;
-            assert!((solved / welfare - 1.0).abs() < 1e-6, "{solved} and {welfare}");
+            agrees(&lots, &grid, exact.welfare).expect("to six digits");
+            agrees(&lots, &grid, exact.welfare * 101 / 100).expect_err("a hundredth is too much");
+            let (plate, node) = (plate::clear(&lots, |lot| rank(seed, lot)), Grid::new(Vec::new()));
+            let (plate, node) = (plate.expect("fine"), node.expect("a tree of one"));
+            let on_it: Vec<Lot> = lots.iter().map(|lot| Lot { node: Node::ROOT, ..*lot }).collect();
+            agrees(&on_it, &node, plate.welfare).expect("the plate's, too");
         }
     }
 }
