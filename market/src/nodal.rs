@@ -7,7 +7,7 @@
 
 use units::{Energy, Price};
 
-use crate::{Grid, Node, Radial};
+use crate::{Branch, Grid, Node, Radial};
 
 /// The price at one node and what it lies between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +71,26 @@ impl Nodal {
         Some(self.prices.get(node)?.price? - self.prices.get(parent)?.price?)
     }
 
+    /// What the branch that feeds a node adds to the price beyond its fee, because it is full;
+    /// negative when it is full the other way. None at the root and where either end has no price.
+    #[must_use]
+    pub fn congestion(&self, grid: &Grid, node: Node) -> Option<Price> {
+        let branch = grid.branch(node)?;
+        let rise = self.rise(node.index(), branch.parent.index())?;
+        Some(rise - self.fee_of(branch, node, rise))
+    }
+
+    /// The part of a rise that is the branch's fee.
+    fn fee_of(&self, branch: &Branch, node: Node, rise: Price) -> Price {
+        let flow = self.flows.get(node.index()).copied().unwrap_or_default();
+        match flow.wh().signum() {
+            1 => branch.fee,
+            -1 => -branch.fee,
+            // Without a flow the price may differ by up to the fee either way.
+            _ => rise.clamp(-branch.fee, branch.fee),
+        }
+    }
+
     /// The price at a node in parts; none where there is none.
     pub(crate) fn parts(&self, grid: &Grid, node: Node) -> Option<PriceParts> {
         let price = self.prices.get(node.index())?.price?;
@@ -78,13 +98,7 @@ impl Nodal {
         for at in grid.path(node) {
             let Some(branch) = grid.branch(at) else { break };
             let Some(rise) = self.rise(at.index(), branch.parent.index()) else { break };
-            let flow = self.flows.get(at.index()).copied().unwrap_or_default();
-            let fee = match flow.wh().signum() {
-                1 => branch.fee,
-                -1 => -branch.fee,
-                // Without a flow the price may differ by up to the fee either way.
-                _ => rise.clamp(-branch.fee, branch.fee),
-            };
+            let fee = self.fee_of(branch, at, rise);
             parts.reference = branch.parent;
             parts.energy -= rise;
             parts.grid_fee += fee;

@@ -124,12 +124,32 @@ test('every price can be asked why, from the bill, by its address and slot by sl
 
 test('the feeder shows every bus in the drawing and in the table', async () => {
   const { page } = await open('/feeder');
-  const drawn = await page.locator('[data-bus]').evaluateAll((all) => all.map((one) => one.dataset.bus));
+  const drawn = await page.locator('section[aria-label="One line"] [data-bus]').evaluateAll((all) => all.map((one) => one.dataset.bus));
   const listed = await page.locator('[data-bus-row]').evaluateAll((all) => all.map((one) => one.dataset.busRow));
   const wanted = facts.feeder.buses.map((bus) => bus.id).sort();
   assert.deepEqual(drawn.sort(), wanted);
   assert.deepEqual(listed.sort(), wanted);
   await page.close();
+});
+
+test('the feeder goes back slot by slot, by keys and by address', async () => {
+  const { page, faults } = await open('/feeder');
+  const past = page.locator('#past');
+  const scrubber = past.getByRole('slider', { name: 'Slot' });
+  await scrubber.waitFor({ timeout: SLOT_TIMEOUT_MS });
+  await past.getByText(/ (traded over the network|nothing was traded|as if at one bus)/).waitFor();
+  assert.ok((await past.locator('tbody tr').count()) > 3, 'branches are listed');
+  const newest = Number(await scrubber.inputValue());
+  await scrubber.focus();
+  await page.keyboard.press('ArrowLeft');
+  await page.waitForURL((url) => url.pathname === `/feeder/${newest - 1}`);
+  assert.match(await scrubber.getAttribute('aria-valuetext'), /\d\d:\d\d–\d\d:\d\d$/);
+  assert.deepEqual(faults, []);
+  await page.close();
+
+  const { page: never } = await open('/feeder/7');
+  await never.locator('#past [role=alert]').waitFor();
+  await never.close();
 });
 
 test('a phone never scrolls sideways, and its controls are thumb-sized', async () => {

@@ -50,6 +50,7 @@ function answer(path, query) {
   }
   if (parts[0] === 'slots' && parts.length === 2) return street.detail(Number(parts[1]));
   if (path === '/feeder') return street.feeder();
+  if (parts[0] === 'feeder' && parts.length === 2) return street.feederSlot(Number(parts[1]));
   if (path === '/households') return { households: street.households() };
   if (parts[0] === 'households' && parts.length === 2) return street.household(parts[1]);
   if (parts[0] === 'households' && parts[2] === 'proof') return street.proof(parts[1], Number(parts[3]));

@@ -246,6 +246,24 @@ export class FixtureStreet {
     };
   }
 
+  /** The network in a slot: the live picture's power flow, with limits that one cable meets. */
+  feederSlot(slot) {
+    const found = this.slots.get(slot);
+    if (!found) return null;
+    const now = this.feeder();
+    const voltages = now.buses.map((one) => ({ bus: one.id, vm_pu: one.vm_pu })).sort((a, b) => a.vm_pu - b.vm_pu);
+    const branches = now.branches.map((one, i) => {
+      const cap = i === 5 ? Math.max(1, Math.abs(Math.round(one.p_w / 4))) : 40_000;
+      const flow = Math.round(one.p_w / 4);
+      return { id: one.id, from: one.from, to: one.to, flow_wh: flow, import_cap_wh: cap, export_cap_wh: cap, fee: i === 1 ? 1_500 : 0, full: Math.abs(flow) >= cap, congestion: i === 5 ? 22_400 : 0 };
+    });
+    return {
+      slot, start_ms: slot * SLOT_MS,
+      traded: { cleared_wh: found.summary.cleared_wh, fees_nano: found.summary.cleared_wh * 1_500, congestion_nano: 900_000, branches, buses: now.buses.map((one) => ({ id: one.id, price: found.summary.price })) },
+      delivered: found.summary.state === 'settled' ? { ...now, age_ms: null, losses_wh: 62.4, assumed_losses_wh: 48, lowest: voltages[0], highest: voltages.at(-1) } : null,
+    };
+  }
+
   header(slot) {
     return {
       slot, index: slot - this.first, previous_root: hash(`log${slot - 1}`), orders_root: hash(`orders${slot}`), readings_root: hash(`readings${slot}`),

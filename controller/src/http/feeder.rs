@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use ::feeder::{BusPower, Network, PowerFlow};
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
+use units::PointId;
 use utoipa::ToSchema;
 
 use super::Api;
 use super::error::{ApiError, ErrorView};
+use crate::config::HouseholdConfig;
 
 /// EN 50160: the voltage at a customer stays within ±10 % of its nominal value.
 const LOW_PU: f64 = 0.9;
@@ -21,9 +23,9 @@ const HIGH_PU: f64 = 1.1;
 pub struct FeederView {
     /// Where the numbers come from.
     source: String,
-    /// Age of the newest live message, milliseconds of market time.
+    /// Age of the newest live message, milliseconds of market time; null for a slot of the past.
     age_ms: Option<i64>,
-    /// Households on the network that report now.
+    /// Households on the network that report.
     reporting: usize,
     /// Households on the network.
     households: usize,
@@ -104,45 +106,57 @@ pub struct LimitsView {
     responses((status = 200, body = FeederView), (status = 404, body = ErrorView))
 )]
 pub async fn feeder(api: web::Data<Api>) -> Result<HttpResponse, ApiError> {
-    let Some(network) = &api.network else {
-        return Err(ApiError::not_found(
-            "no_feeder",
-            "the network of this street is not known".to_owned(),
-            "name the folder with buses.csv, lines.csv, transformers.csv and slack.csv in \
-             [feeder] dir",
-        ));
-    };
-    Ok(HttpResponse::Ok().json(State::of(&api, network).view(network)))
+    let Some(network) = &api.network else { return Err(no_feeder()) };
+    let now_ms = api.clock.now_ms();
+    let fresh = api.board.fresh(now_ms);
+    let live = |point: &PointId| fresh.get(point)?.live.power_w.first().copied();
+    let state = State::of(&api, network, |home| home.bus.as_ref().map(ToString::to_string), live);
+    let mut view = state.view(network);
+    view.age_ms = api.board.present(now_ms).age_ms;
+    Ok(HttpResponse::Ok().json(view))
+}
+
+/// The network is not known.
+pub(super) fn no_feeder() -> ApiError {
+    ApiError::not_found(
+        "no_feeder",
+        "the network of this street is not known".to_owned(),
+        "name the folder with buses.csv, lines.csv, transformers.csv and slack.csv in \
+         [feeder] dir",
+    )
 }
 
 /// What is known about every bus.
-struct State {
+pub(super) struct State {
     /// Metering points by bus index.
     points: Vec<Vec<String>>,
     /// Whether every household at the bus reports, by bus index.
     known: Vec<bool>,
-    flow: Option<PowerFlow>,
-    age_ms: Option<i64>,
+    pub(super) flow: Option<PowerFlow>,
     reporting: usize,
     households: usize,
 }
 
 impl State {
-    fn of(api: &Api, network: &Network) -> Self {
-        let now_ms = api.clock.now_ms();
-        let fresh = api.board.fresh(now_ms);
+    /// The power flow of the powers that are known, W from the grid.
+    pub(super) fn of(
+        api: &Api,
+        network: &Network,
+        bus_of: impl Fn(&HouseholdConfig) -> Option<String>,
+        power_of: impl Fn(&PointId) -> Option<i64>,
+    ) -> Self {
         let count = network.buses().len();
         let mut points = vec![Vec::new(); count];
         let mut known = vec![true; count];
         let mut powers = vec![BusPower::default(); count];
         let (mut reporting, mut households) = (0, 0);
         for home in &api.config.households {
-            let bus = home.bus.as_ref().and_then(|bus| network.bus_index(bus.as_str()));
+            let bus = bus_of(home).and_then(|bus| network.bus_index(&bus));
             let Some(bus) = bus else { continue };
             households += 1;
             points[bus].push(home.point.to_string());
-            match fresh.get(&home.point).and_then(|seen| seen.live.power_w.first()) {
-                Some(&power_w) => {
+            match power_of(&home.point) {
+                Some(power_w) => {
                     reporting += 1;
                     powers[bus].p_kw += kilowatts(power_w);
                 }
@@ -151,15 +165,15 @@ impl State {
         }
         let flow = (reporting > 0).then(|| network.sweep(&powers));
         let flow = flow.transpose().unwrap_or_else(|error| {
-            tracing::warn!(%error, "no power flow for the live powers");
+            tracing::warn!(%error, "no power flow for these powers");
             None
         });
-        let age_ms = api.board.present(now_ms).age_ms;
-        Self { points, known, flow, age_ms, reporting, households }
+        Self { points, known, flow, reporting, households }
     }
 
-    fn view(self, network: &Network) -> FeederView {
-        let Self { reporting, households, age_ms, .. } = self;
+    /// As pages see it.
+    pub(super) fn view(self, network: &Network) -> FeederView {
+        let Self { reporting, households, .. } = self;
         let source =
             format!("calculated from {reporting} of {households} meters, without reactive power");
         let parents: BTreeMap<usize, usize> =
@@ -167,7 +181,7 @@ impl State {
         let limits = LimitsView { low_pu: LOW_PU, high_pu: HIGH_PU };
         let branches = self.branches(network, &parents);
         let buses = self.buses(network, &parents);
-        FeederView { source, age_ms, reporting, households, buses, branches, limits }
+        FeederView { source, age_ms: None, reporting, households, buses, branches, limits }
     }
 
     fn buses(mut self, network: &Network, parents: &BTreeMap<usize, usize>) -> Vec<BusView> {
@@ -255,7 +269,7 @@ fn watts(power_kw: f64) -> i64 {
 }
 
 /// Five digits after the point: more than any meter resolves.
-fn rounded(value: f64) -> f64 {
+pub(super) fn rounded(value: f64) -> f64 {
     (value * 1e5).round() / 1e5
 }
 

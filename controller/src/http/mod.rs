@@ -13,6 +13,7 @@ mod error;
 pub mod events;
 mod export;
 mod feeder;
+mod feeder_slot;
 mod guard;
 mod health;
 mod households;
@@ -186,6 +187,7 @@ fn routes(app: &mut web::ServiceConfig) {
             .route("/slots", get().to(slots::slots))
             .route("/slots/{slot}", get().to(slots::slot))
             .route("/feeder", get().to(feeder::feeder))
+            .route("/feeder/{slot}", get().to(feeder_slot::feeder_slot))
             .route("/households", get().to(households::households))
             .route("/households/{point}", get().to(households::household))
             .route("/households/{point}/proof/{slot}", get().to(households::proof))

@@ -5,7 +5,8 @@ use actix_web::HttpResponse;
 use utoipa::OpenApi;
 
 use super::{
-    anchors, claim, events, export, feeder, health, households, refusals, slots, street, why,
+    anchors, claim, events, export, feeder, feeder_slot, health, households, refusals, slots,
+    street, why,
 };
 
 /// Everything under `/api/v1`.
@@ -23,6 +24,7 @@ use super::{
         slots::slots,
         slots::slot,
         feeder::feeder,
+        feeder_slot::feeder_slot,
         households::households,
         households::household,
         households::proof,

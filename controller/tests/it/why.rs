@@ -110,3 +110,51 @@ async fn a_record_that_contradicts_itself_explains_nothing() {
     }
     world.server.stop().await;
 }
+
+#[tokio::test]
+async fn the_network_shows_what_a_full_branch_cost_and_what_was_delivered_over_it() {
+    let world = on_the_grid().await;
+    let told = world.json(&format!("/api/v1/feeder/{}", slot(1).number())).await;
+    let traded = &told["traded"];
+    assert_eq!(
+        (&traded["cleared_wh"], &traded["fees_nano"], &traded["congestion_nano"]),
+        (&json!(500), &json!(2_000_000), &json!(5_500_000))
+    );
+    let full = json!({
+        "id": "L1", "from": "B0", "to": "B1", "flow_wh": 100, "import_cap_wh": 100,
+        "export_cap_wh": 100, "fee": 20_000, "full": true, "congestion": 55_000,
+    });
+    assert_eq!(traded["branches"][0], full);
+    let free = &traded["branches"][1];
+    assert_eq!(
+        (&free["flow_wh"], &free["import_cap_wh"], &free["full"], &free["congestion"]),
+        (&json!(400), &Value::Null, &json!(false), &json!(0))
+    );
+    assert_eq!(traded["buses"][1], json!({ "id": "B1", "price": 250_000 }));
+
+    // Metered: home 0 gave 450 Wh, the others took 320, 390 and 100.
+    let delivered = &told["delivered"];
+    assert_eq!((&delivered["reporting"], &delivered["age_ms"]), (&json!(4), &Value::Null));
+    let (low, high) = (&delivered["lowest"], &delivered["highest"]);
+    assert_eq!(
+        (&low["bus"], &high["bus"]),
+        (&json!("B3"), &json!("HV")),
+        "the far end of the cable"
+    );
+    let p_w = |id: &str| -> i64 {
+        let branches = delivered["branches"].as_array().expect("a list");
+        let branch = branches.iter().find(|branch| branch["id"] == id).expect("the branch");
+        branch["p_w"].as_i64().expect("known")
+    };
+    let losses_wh = delivered["losses_wh"].as_f64().expect("solved");
+    let at_the_transformer = p_w("T");
+    assert!((1_440..1_500).contains(&at_the_transformer), "4 · (810 − 450) W and losses");
+    let lost = (at_the_transformer - 1_440) as f64 / 4.0;
+    assert!((losses_wh - lost).abs() < 0.5, "{losses_wh} Wh, {lost} by the balance");
+    assert_eq!(delivered["assumed_losses_wh"], Value::Null, "this configuration has no [grid]");
+
+    // The next slot is cleared and not delivered.
+    let next = world.json(&format!("/api/v1/feeder/{}", slot(2).number())).await;
+    assert_eq!(next["delivered"], Value::Null);
+    world.server.stop().await;
+}

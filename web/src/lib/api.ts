@@ -184,6 +184,32 @@ export interface Feeder {
   limits: { low_pu: number; high_pu: number };
 }
 
+/** A branch as the market sees it in a slot. */
+export interface TradedBranch {
+  id: string;
+  from: string;
+  to: string;
+  /** Towards `to`; negative away from it. */
+  flow_wh: number;
+  /** Null without a limit. */
+  import_cap_wh: number | null;
+  export_cap_wh: number | null;
+  fee: number;
+  full: boolean;
+  /** What a Wh more through it would have been worth; null where nothing was traded at an end. */
+  congestion: number | null;
+}
+
+/** The network in one slot: the trade on it, and the power flow of what was metered. */
+export interface FeederSlot {
+  slot: number;
+  start_ms: number;
+  /** Null when all trade as if at one bus. */
+  traded: { cleared_wh: number; fees_nano: number; congestion_nano: number; branches: TradedBranch[]; buses: { id: string; price: number | null }[] } | null;
+  /** Null until the slot is settled. */
+  delivered: (Feeder & { losses_wh: number | null; assumed_losses_wh: number | null; lowest: { bus: string; vm_pu: number } | null; highest: { bus: string; vm_pu: number } | null }) | null;
+}
+
 export type Device = 'pv' | 'battery' | 'heat_pump' | 'ev';
 export type AuditState = 'verified' | 'failed' | 'waiting';
 
@@ -413,6 +439,7 @@ export const api = {
     (await get<{ slots: SlotSummary[] }>(`/slots?limit=${limit}${before === undefined ? '' : `&before=${before}`}`)).slots,
   slot: (slot: number) => get<SlotDetail>(`/slots/${slot}`),
   feeder: () => get<Feeder>('/feeder'),
+  feederSlot: (slot: number) => get<FeederSlot>(`/feeder/${slot}`),
   households: async () => (await get<{ households: Household[] }>('/households')).households,
   household: (point: string) => get<HouseholdDetail>(`/households/${part(point)}`),
   proof: (point: string, slot: number) => get<Delivery>(`/households/${part(point)}/proof/${slot}`),

@@ -4,7 +4,7 @@ export type Route =
   | { page: 'street' }
   | { page: 'homes' }
   | { page: 'home'; point: string; why: number | null }
-  | { page: 'feeder' }
+  | { page: 'feeder'; slot: number | null }
   | { page: 'chain' }
   | { page: 'slot'; slot: number }
   | { page: 'unknown' };
@@ -16,7 +16,8 @@ export function parse(path: string): Route {
   if (first === 'home' && second && third === 'why' && slot && SLOT.test(slot) && rest.length === 0) return { page: 'home', point: second, why: Number(slot) };
   if (third !== undefined) return { page: 'unknown' };
   if (first === undefined) return { page: 'street' };
-  if (second === undefined && (first === 'homes' || first === 'feeder' || first === 'chain')) return { page: first };
+  if (second === undefined && (first === 'homes' || first === 'chain')) return { page: first };
+  if (first === 'feeder' && (second === undefined || SLOT.test(second))) return { page: 'feeder', slot: second === undefined ? null : Number(second) };
   if (first === 'home' && second) return { page: 'home', point: second, why: null };
   if (first === 'slot' && second && SLOT.test(second)) return { page: 'slot', slot: Number(second) };
   return { page: 'unknown' };
@@ -34,5 +35,6 @@ export const href = {
   home: (point: string) => `/home/${encodeURIComponent(point)}`,
   /** A home's page, opened at the question why a slot's price was what it was. */
   why: (point: string, slot: number) => `/home/${encodeURIComponent(point)}/why/${slot}`,
+  feeder: (slot: number) => `/feeder/${slot}`,
   slot: (slot: number) => `/slot/${slot}`,
 };

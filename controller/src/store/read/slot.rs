@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use market::{LadderCounts, Rung};
+use market::{LadderCounts, Nodal, Rung};
 use protocol::{Header, Side};
 use serde_json::Value;
 use sqlx::Row;
@@ -266,6 +266,19 @@ impl Reader {
                 .fetch_optional(&self.pool)
                 .await?;
         text.map(|text| json("clearing", slot.number(), &text)).transpose()
+    }
+
+    /// Prices by node and flows by branch of a slot that was cleared on a grid.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn nodal(&self, slot: Slot) -> Result<Option<Nodal>, ReadFault> {
+        let text: Option<Option<String>> =
+            sqlx::query_scalar("SELECT nodal FROM clearing WHERE slot = ?1")
+                .bind(slot.number())
+                .fetch_optional(&self.pool)
+                .await?;
+        text.flatten().map(|text| json("clearing", slot.number(), &text)).transpose()
     }
 
     /// The signed checkpoint of a settled slot.
