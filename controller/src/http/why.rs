@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
@@ -14,7 +15,7 @@ use market::why::{FullBranch, OrderWhy, Rest, SetBy, StepWhy, Why};
 use market::{Node, Order, PriceParts, Side};
 use protocol::Domain;
 use serde::Serialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use units::{Energy, PointId, Price, Slot};
 use utoipa::ToSchema;
 
@@ -29,6 +30,10 @@ use crate::store::read::ReadFault;
 const KEPT_SLOTS: usize = 8;
 /// Explanations at the same time.
 static EXPLAINING: Semaphore = Semaphore::const_new(2);
+/// Requests for one that may wait: every page asks when a slot is settled.
+static WAITING: Semaphore = Semaphore::const_new(128);
+/// How long a request waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Fewest members behind a full branch whose flow is told.
 const CROWD: u32 = 3;
 
@@ -195,13 +200,7 @@ pub(super) async fn why(
 ) -> Result<HttpResponse, ApiError> {
     let (name, slot) = path.into_inner();
     let (point, slot) = (enrolled(&api, &name)?, Slot::new(slot));
-    let Ok(_permit) = EXPLAINING.try_acquire() else {
-        return Err(ApiError::busy(
-            "too_many_explanations",
-            "other slots are being explained".to_owned(),
-            "try again in a few seconds",
-        ));
-    };
+    let _turn = turn().await?;
     let metered = metered(&api, &point, slot).await?;
     let view = match shelf.find(slot) {
         Some(past) => off_thread(move || explain(&past, &point, metered)).await?,
@@ -220,6 +219,17 @@ pub(super) async fn why(
         }
     };
     Ok(HttpResponse::Ok().json(view))
+}
+
+/// Waits until something may be explained.
+async fn turn() -> Result<SemaphorePermit<'static>, ApiError> {
+    let busy = || {
+        let what = "other slots are being explained".to_owned();
+        ApiError::busy("too_many_explanations", what, "try again in a few seconds")
+    };
+    let _place = WAITING.try_acquire().map_err(|_| busy())?;
+    let turn = tokio::time::timeout(PATIENCE, EXPLAINING.acquire()).await;
+    turn.map_err(|_| busy())?.map_err(|_| busy())
 }
 
 /// What a settled slot's meter showed of import and export.
