@@ -59,7 +59,10 @@ describe('the parts', () => {
       'Congestion 5.5 ct: branch L1 was full: not everybody behind could get the cheaper energy',
     ]);
     const sun = partLines(why({ parts: { reference: 'B0', energy: 175_000, grid_fee: -20_000, congestion: 0 } }), 'EUR').map((line) => words(`${line.value}: ${line.what}`));
-    expect(sun.slice(1)).toEqual(['less 2.0 ct: your energy travels to B0; the fee for the way is taken off', 'none: no cable on the way was full']);
+    expect(sun.slice(1)).toEqual(['less 2.0 ct: energy flows from where you are to B0; the fee for that way is taken off', 'none: no cable on the way was full']);
+    const kept = { parts: { reference: 'B0', energy: 175_000, grid_fee: 0, congestion: -30_000 }, full: ['L1', 'L2', 'L3'].map((name, i) => ({ name, towards: i === 1, energy_wh: null })) };
+    expect(words(partLines(why(kept), 'EUR').at(-1)!.what)).toBe('branches L1 and L3 were full: not everybody behind could sell what others would have bought');
+    expect(partLines(why({ ...kept, full: [] }), 'EUR').at(-1)!.what).toMatch(/^a cable was full: /);
     expect(partLines(why({ bus: null, parts: { reference: null, energy: 175_000, grid_fee: 0, congestion: 0 } }), 'EUR')).toHaveLength(1);
     expect(partLines(why(nothing), 'EUR')).toEqual([]);
   });
@@ -110,6 +113,11 @@ describe('your part in it', () => {
     const steps = [step({ quantity_wh: 124, limit: 240_180, filled_wh: 124 }), step({ quantity_wh: 6, limit: 169_930, filled_wh: 6 }), step({ quantity_wh: 4, limit: 146_520, filled_wh: 0, rest: 'limit', would_trade_at: 152_480 }), step({ quantity_wh: 4, limit: 140_000, filled_wh: 0, rest: 'limit', would_trade_at: 152_490 })];
     expect(words(orderSentence(why(), { side: 'buy', steps }, 'EUR'))).toBe('You bid for 138 Wh, in 4 steps from 24.018 ct to 14.0 ct, and bought 130 Wh: the price was above the next limit, 14.652 ct. At 15.248 ct or more you would have bought more.');
     expect(words(orderSentence(why(), { side: 'buy', steps: steps.slice(0, 2) }, 'EUR'))).toBe('You bid for 130 Wh, in 2 steps from 24.018 ct to 16.993 ct, and bought all of it.');
+  });
+
+  test('energy of one step that all at the price share', () => {
+    const steps = [step({ limit: 149_480, quantity_wh: 900, filled_wh: 666, rest: 'volume' }), step({ limit: 176_000, filled_wh: 0, rest: 'limit' })];
+    expect(words(orderSentence(why(), { side: 'sell', steps }, 'EUR'))).toBe('You offered 1.20 kWh, in 2 steps from 14.948 ct to 17.6 ct, and sold 666 Wh: the limit of 14.948 ct was just the price, and there was not enough demand for all who had it, so they shared. At no limit would you have sold more.');
   });
 
   test('a full cable is why no limit helps', () => {

@@ -72,9 +72,10 @@ export function partLines(why: Why, currency: string): PartLine[] {
   if (bus === null) return lines;
   const fee =
     parts.grid_fee > 0 ? `for the cables between ${place} and you`
-    : parts.grid_fee < 0 ? `your energy travels to ${place}; the fee for the way is taken off`
+    : parts.grid_fee < 0 ? `energy flows from where you are to ${place}; the fee for that way is taken off`
     : near ? 'no cable between the trade and you' : 'the cables between are free of charge';
-  const full = why.full.map((one) => one.name);
+  // Of the full branches those count that keep energy from coming, or from going.
+  const full = why.full.filter((one) => parts.congestion === 0 || one.towards === parts.congestion > 0).map((one) => one.name);
   const names = full.length === 0 ? 'a cable' : full.length === 1 ? `branch ${full[0]}` : `branches ${full.slice(0, -1).join(', ')} and ${full.at(-1)}`;
   const was = full.length > 1 ? 'were' : 'was';
   const congestion =
@@ -146,10 +147,12 @@ function restWords(why: Why, side: 'buy' | 'sell', step: WhyStep, several: boole
   const did = buys ? 'bought' : 'sold';
   const more = some ? ' more' : '';
   if (step.rest === 'no_market') return 'there was no market.';
-  const limit = several ? `${some ? 'the next' : 'the first'} limit, ${cents(step.limit, currency)},` : 'your limit';
+  const at = cents(step.limit, currency);
+  const limit = several ? `${some ? 'the next' : 'the first'} limit, ${at}` : 'your limit';
+  const own = several ? `the limit of ${at}` : 'your limit';
   const reason =
-    step.rest === 'limit' ? `the price was ${buys ? 'above' : 'below'} ${limit.replace(/,$/, '')}`
-    : step.rest === 'volume' ? `${limit} was just the price, and there was not enough ${buys ? 'energy' : 'demand'} for all who had it, so they shared`
+    step.rest === 'limit' ? `the price was ${buys ? 'above' : 'below'} ${limit}`
+    : step.rest === 'volume' ? `${own} was just the price, and there was not enough ${buys ? 'energy' : 'demand'} for all who had it, so they shared`
     : `no ${buys ? 'offer' : 'bid'} that could reach you met it`;
   if (step.would_trade_at === null) return `${reason}. At no limit would you have ${did}${more}${why.full.length > 0 ? ', because a cable was full' : ''}.`;
   return `${reason}. At ${cents(step.would_trade_at, currency)} or ${buys ? 'more' : 'less'} you would have ${did}${more}.`;
