@@ -69,6 +69,7 @@ fn rules_of(config: &GridConfig) -> GridRules {
         loss_price: Price::from_e5_per_kwh(config.loss_price_e5),
         power_factor_ppm: config.power_factor_ppm,
         margin_ppm: config.margin_ppm,
+        ..GridRules::default()
     }
 }
 

@@ -41,6 +41,8 @@ pub struct TierRule {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 pub struct GridRules {
+    /// Connections of buildings: what [`Grid::with_buildings`] adds.
+    pub building: TierRule,
     /// Cables of the street.
     pub street: TierRule,
     /// Transformers.
@@ -60,6 +62,7 @@ impl Default for GridRules {
     /// No fees, power factor 0.95, a margin of 10 %.
     fn default() -> Self {
         Self {
+            building: TierRule::default(),
             street: TierRule::default(),
             transformer: TierRule::default(),
             substation: TierRule::default(),
@@ -105,6 +108,7 @@ impl GridRules {
     /// [`RulesFault`] that names the first number out of range.
     pub fn check(&self) -> Result<(), RulesFault> {
         let prices = [
+            ("building fee", self.building.fee),
             ("street fee", self.street.fee),
             ("transformer fee", self.transformer.fee),
             ("substation fee", self.substation.fee),
@@ -116,6 +120,7 @@ impl GridRules {
             }
         }
         let losses = [
+            ("building loss", self.building.loss_ppm),
             ("street loss", self.street.loss_ppm),
             ("transformer loss", self.transformer.loss_ppm),
             ("substation loss", self.substation.loss_ppm),
@@ -135,7 +140,7 @@ impl GridRules {
 
     fn tier(&self, tier: Tier) -> TierRule {
         match tier {
-            Tier::Building => TierRule::default(),
+            Tier::Building => self.building,
             Tier::Street => self.street,
             Tier::Transformer => self.transformer,
             Tier::Substation => self.substation,
@@ -225,5 +230,36 @@ impl Grid {
         }
         let by_name = buses.iter().zip(node_of).map(|(bus, node)| (bus.id.clone(), node)).collect();
         Ok((Self::new(branches)?, by_name))
+    }
+
+    /// The same grid with a building at each of these nodes, and the building's own node: its
+    /// connection is a branch of the tier [`Tier::Building`] with room for everything. Who lives in
+    /// one building shares its node, so energy pays the tier that leaves the building or enters it.
+    ///
+    /// # Errors
+    /// [`GridFault`] when a node is not there, a name is taken, or the grid gets too large.
+    pub fn with_buildings(
+        &self,
+        at: &BTreeMap<Node, String>,
+        rules: &GridRules,
+    ) -> Result<(Self, BTreeMap<Node, Node>), GridFault> {
+        let nodes = self.size() + at.len();
+        if nodes > super::MAX_NODES {
+            return Err(GridFault::TooManyNodes { nodes });
+        }
+        let mut branches = self.branches().to_vec();
+        let mut home_of = BTreeMap::new();
+        for (&parent, name) in at {
+            branches.push(Branch {
+                name: name.clone(),
+                parent,
+                import_cap: UNCAPPED,
+                export_cap: UNCAPPED,
+                fee: rules.fee(Tier::Building),
+                tier: Tier::Building,
+            });
+            home_of.insert(parent, Node::at(branches.len()));
+        }
+        Ok((Self::new(branches)?, home_of))
     }
 }

@@ -81,6 +81,7 @@ fn rule(fee_e5: i64, loss_ppm: u32) -> TierRule {
 #[test]
 fn a_network_becomes_caps_and_fees() {
     let rules = GridRules {
+        building: rule(100, 0),
         street: rule(200, 20_000),
         transformer: rule(300, 10_001),
         substation: rule(400, 0),
@@ -105,6 +106,21 @@ fn a_network_becomes_caps_and_fees() {
         assert_eq!(grid.fees_to_root(node), e5(401 + 400));
     }
     assert!(grid.nodes().any(|node| grid.path(node).count() > 5), "the street has long cables");
+    // A building hangs on its bus by a connection of its own.
+    let bus = nodes["B002"];
+    let at = BTreeMap::from([(bus, "house 2".to_owned()), (nodes["B009"], "house 9".to_owned())]);
+    let (built, homes) = grid.with_buildings(&at, &rules).expect("two houses");
+    assert_eq!((built.size(), homes.len()), (46, 2));
+    let connection = built.branch(homes[&bus]).expect("its own");
+    assert_eq!((connection.name.as_str(), connection.tier), ("house 2", Tier::Building));
+    assert_eq!(
+        (connection.parent, connection.fee, connection.import_cap),
+        (bus, e5(100), UNCAPPED)
+    );
+    assert_eq!(built.fees_to_root(homes[&bus]), grid.fees_to_root(bus) + e5(100));
+    let taken = BTreeMap::from([(bus, "L001".to_owned())]);
+    let fault = grid.with_buildings(&taken, &rules).expect_err("a cable has this name");
+    assert!(fault.to_string().contains("L001"), "{fault}");
 }
 
 #[test]
@@ -116,6 +132,8 @@ fn rules_out_of_range_are_refused() {
     let rules = GridRules::default();
     check(GridRules { street: rule(-1, 0), ..rules }, "street fee -0.0010 ct/kWh is negative");
     check(GridRules { substation: rule(0, 1_000_001), ..rules }, "substation loss of 1000001");
+    check(GridRules { building: rule(0, 1_000_001), ..rules }, "building loss of 1000001");
+    check(GridRules { building: rule(-1, 0), ..rules }, "building fee -0.0010 ct/kWh is negative");
     check(GridRules { power_factor_ppm: 0, ..rules }, "power factor of 0 parts per million");
     check(GridRules { loss_price: Price::from_nano_per_wh(7), ..rules }, "off the tick");
     let closed = GridRules { margin_ppm: 1_000_000, ..rules };

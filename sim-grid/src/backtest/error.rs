@@ -2,6 +2,7 @@
 
 use units::Slot;
 
+use super::community::RULES_FILE;
 use crate::scenario::ScenarioError;
 
 /// Why there is no report.
@@ -44,6 +45,20 @@ pub enum BacktestError {
         /// The tariff.
         tariff: String,
     },
+    /// What the community wrote down is refused.
+    #[error("{file}: {reason}")]
+    Rules {
+        /// The file.
+        file: String,
+        /// What is wrong, where, and what would be right.
+        reason: String,
+    },
+    /// The own key was asked for and there is none.
+    #[error(
+        "the rule own_key needs a key: write [sharing] key = … into {RULES_FILE} in the scenario's \
+         folder, or into the file of --rules (docs/sharing.md lists the keys)"
+    )]
+    NoKey,
     /// No rule was asked for.
     #[error("there is no rule to test; choose at least one")]
     NoRule,

@@ -12,6 +12,7 @@
 //! tells a battery nothing beforehand. Without simulated batteries both are what was metered.
 
 mod bidding;
+mod community;
 mod error;
 mod metering;
 mod network;
@@ -30,10 +31,11 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
 
-use market::{Clearing, Terms};
+use market::{Clearing, Terms, Tier};
 use units::{Price, Slot};
 
 pub use bidding::OrderSource;
+pub use community::{Community, RULES_FILE};
 pub use error::BacktestError;
 pub use network::Fees;
 pub use page::page;
@@ -67,8 +69,9 @@ pub struct Options {
     pub batteries: bool,
     /// Whether the auction respects the feeder's branches; otherwise it is a copper plate.
     pub on_feeder: bool,
-    /// What energy pays for the feeder's parts, when the auction respects it.
-    pub fees: Fees,
+    /// What the community wrote down about its grid, for the auction when it respects the feeder,
+    /// and its key.
+    pub community: Community,
     /// First slot; the scenario's first if left out.
     pub from: Option<Slot>,
     /// First slot left out; the scenario's end if left out.
@@ -87,7 +90,7 @@ impl Default for Options {
             orders: OrderSource::Auto,
             batteries: false,
             on_feeder: true,
-            fees: Fees::default(),
+            community: Community::default(),
             from: None,
             to: None,
             seed: 1,
@@ -177,6 +180,10 @@ impl<'s> Backtest<'s> {
         if rules.is_empty() {
             return Err(BacktestError::NoRule);
         }
+        options.community.check(scenario)?;
+        if rules.contains(&Rule::OwnKey) && !options.community.has_key() {
+            return Err(BacktestError::NoKey);
+        }
         let unpublished = |all: &Profiles| all.runs_battery && all.published.is_none();
         let simulates = scenario.profiles.iter().any(|all| all.runs_battery)
             && (options.batteries || scenario.profiles.iter().any(unpublished));
@@ -187,13 +194,15 @@ impl<'s> Backtest<'s> {
         let batteries = before.batteries.as_ref();
         let bidders = Bidders::new(scenario, tariff, folder, options.orders, seed, batteries)?;
         let wires = if options.on_feeder && trades {
-            Some(Wires::of(scenario, options.fees)?)
+            Some(Wires::of(scenario, &options.community)?)
         } else {
             None
         };
         let customers = scenario.customers.len();
-        let settler =
-            |rule| (Settler::new(rule, &before.meters.metered), Tally::new(rule, customers));
+        let settler = |rule| {
+            let settler = Settler::new(rule, &before.meters.metered, &options.community);
+            (settler, Tally::new(rule, customers))
+        };
         let settlers = rules.into_iter().map(settler).collect();
         let (alone, alone_tally) = settler(Rule::None);
         Ok(Self {
@@ -323,6 +332,9 @@ impl<'s> Backtest<'s> {
         let timeline = &self.scenario.timeline;
         let slot = |row: usize| timeline.slot_of(row).expect("a row of the timeline");
         let last = self.rows.start + self.done.max(1) - 1;
+        let community = &self.options.community;
+        let fee = |tier| community.grid.fee(tier).nano_per_wh();
+        let tests_key = self.settlers.iter().any(|(settler, _)| settler.rule == Rule::OwnKey);
         RunFacts {
             scenario: self.scenario.name.clone(),
             tariff: self.tariff.name.clone(),
@@ -339,10 +351,12 @@ impl<'s> Backtest<'s> {
             currency: self.options.currency.clone(),
             on_feeder: self.options.on_feeder,
             fees: FeeFacts {
-                street_nano_per_wh: self.options.fees.street.nano_per_wh(),
-                transformer_nano_per_wh: self.options.fees.transformer.nano_per_wh(),
-                substation_nano_per_wh: self.options.fees.substation.nano_per_wh(),
+                building_nano_per_wh: fee(Tier::Building),
+                street_nano_per_wh: fee(Tier::Street),
+                transformer_nano_per_wh: fee(Tier::Transformer),
+                substation_nano_per_wh: fee(Tier::Substation),
             },
+            own_key: community.key_in_words().filter(|_| tests_key),
         }
     }
 
@@ -371,7 +385,11 @@ impl<'s> Backtest<'s> {
             }
             _ => tally.figures(&street, &names, alone, &nothing),
         });
-        let rules: Vec<RuleFigures> = rules.collect();
+        let mut rules: Vec<RuleFigures> = rules.collect();
+        if let (Some(own), Some(key)) = (rules.last_mut(), &run.own_key) {
+            // It is the last of all rules.
+            own.meaning = format!("{} It allocates {key}.", own.meaning);
+        }
         let upu = |pu: f64| -> i64 {
             #[expect(clippy::cast_possible_truncation, reason = "about 10^6")]
             let upu = (pu * 1e6).round() as i64;

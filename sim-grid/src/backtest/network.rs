@@ -4,22 +4,25 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use market::{Clearing, Grid, GridRules, Node};
+use market::{Branch, Clearing, Grid, Node, Tier, UNCAPPED};
 use units::Price;
 
+use super::community::Community;
 use super::error::BacktestError;
-use crate::scenario::Scenario;
+use crate::scenario::{Customer, Scenario};
 
 /// Grid fees by tier, as people type them: `street=1.2,transformer=2,substation=0.5`, in hundredths of
-/// the currency per kWh.
+/// the currency per kWh. What is not named stays as it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Fees {
+    /// For leaving or entering a building.
+    pub building: Option<Price>,
     /// For using the street's cables.
-    pub street: Price,
+    pub street: Option<Price>,
     /// For passing a transformer.
-    pub transformer: Price,
+    pub transformer: Option<Price>,
     /// For using the medium voltage.
-    pub substation: Price,
+    pub substation: Option<Price>,
 }
 
 impl FromStr for Fees {
@@ -32,21 +35,24 @@ impl FromStr for Fees {
                 .split_once('=')
                 .ok_or_else(|| format!("{part:?} is not of the form street=1.2"))?;
             let place = match tier {
+                "building" => &mut fees.building,
                 "street" => &mut fees.street,
                 "transformer" => &mut fees.transformer,
                 "substation" => &mut fees.substation,
                 _ => {
                     return Err(format!(
-                        "there is no tier {tier:?}; choose from street, transformer, substation"
+                        "there is no tier {tier:?}; choose from building, street, transformer, \
+                         substation"
                     ));
                 }
             };
-            *place = fee_of(fee).ok_or_else(|| {
+            let fee = fee_of(fee).ok_or_else(|| {
                 format!(
                     "the fee {fee:?} of tier {tier} is no number of ct/kWh from 0 to 100 with at \
                      most three decimals"
                 )
             })?;
+            *place = Some(fee);
         }
         Ok(fees)
     }
@@ -68,6 +74,11 @@ fn fee_of(text: &str) -> Option<Price> {
     (ticks <= 100_000).then(|| Price::from_e5_per_kwh(ticks))
 }
 
+/// The same branch with room for everything.
+fn open(branch: &Branch) -> Branch {
+    Branch { import_cap: UNCAPPED, export_cap: UNCAPPED, ..branch.clone() }
+}
+
 /// The market's grid and where everybody is in it.
 #[derive(Debug, Clone)]
 pub(super) struct Wires {
@@ -79,15 +90,24 @@ pub(super) struct Wires {
 }
 
 impl Wires {
-    pub fn of(scenario: &Scenario, fees: Fees) -> Result<Self, BacktestError> {
-        let mut rules = GridRules::default();
-        rules.street.fee = fees.street;
-        rules.transformer.fee = fees.transformer;
-        rules.substation.fee = fees.substation;
-        let (grid, by_bus) = Grid::from_network(&scenario.network, &rules)?;
+    pub fn of(scenario: &Scenario, community: &Community) -> Result<Self, BacktestError> {
+        let rules = &community.grid;
+        let (mut grid, by_bus) = Grid::from_network(&scenario.network, rules)?;
+        if !community.thermal_limits {
+            grid = Grid::new(grid.branches().iter().map(open).collect())?;
+        }
         let buses = scenario.network.buses();
-        let nodes = scenario.customers.iter().map(|customer| by_bus[&buses[customer.bus].id]);
-        Ok(Self { nodes: nodes.collect(), grid: Arc::new(grid), bound: BTreeMap::new() })
+        let bus = |customer: &Customer| buses[customer.bus].id.as_str();
+        let at = scenario.customers.iter().map(|customer| by_bus[bus(customer)]);
+        let mut nodes: Vec<Node> = at.collect();
+        if rules.fee(Tier::Building) > Price::ZERO {
+            let name = |customer| format!("building at {}", bus(customer));
+            let at = nodes.iter().copied().zip(scenario.customers.iter().map(name)).collect();
+            let (built, home_of) = grid.with_buildings(&at, rules)?;
+            grid = built;
+            nodes.iter_mut().for_each(|node| *node = home_of[node]);
+        }
+        Ok(Self { nodes, grid: Arc::new(grid), bound: BTreeMap::new() })
     }
 
     /// Whether a branch was full in a slot; counts which.
@@ -125,12 +145,15 @@ mod tests {
     #[test]
     fn fees_are_whole_ticks() {
         let fees: Fees = "street=1.2,transformer=2".parse().expect("fees");
-        assert_eq!(fees.street, Price::from_e5_per_kwh(1_200));
-        assert_eq!(fees.transformer, Price::from_e5_per_kwh(2_000));
-        assert_eq!(fees.substation, Price::ZERO);
+        assert_eq!(fees.street, Some(Price::from_e5_per_kwh(1_200)));
+        assert_eq!(fees.transformer, Some(Price::from_e5_per_kwh(2_000)));
+        assert_eq!((fees.building, fees.substation), (None, None));
         for (text, told) in [
             ("street", "\"street\" is not of the form street=1.2"),
-            ("house=1", "there is no tier \"house\"; choose from street, transformer, substation"),
+            (
+                "house=1",
+                "there is no tier \"house\"; choose from building, street, transformer, substation",
+            ),
             (
                 "street=-1",
                 "the fee \"-1\" of tier street is no number of ct/kWh from 0 to 100 with at most three decimals",

@@ -61,11 +61,16 @@ pub struct RunFacts {
     pub on_feeder: bool,
     /// What energy paid for the feeder's parts then.
     pub fees: FeeFacts,
+    /// The community's own key in words, when it was tested.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub own_key: Option<String>,
 }
 
 /// Grid fees by tier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct FeeFacts {
+    /// The connection of a building.
+    pub building_nano_per_wh: i64,
     /// The street's cables.
     pub street_nano_per_wh: i64,
     /// A transformer.

@@ -24,10 +24,12 @@ pub enum Rule {
     ProRata,
     /// Shared energy allocated by equal fixed parts, at the middle of retail and feed-in.
     StaticKeys,
+    /// Shared energy allocated by the key that the community wrote down.
+    OwnKey,
 }
 
 impl Rule {
-    /// All rules, in the order in which reports list them.
+    /// All rules that need nothing written down, in the order in which reports list them.
     pub const ALL: [Self; 9] = [
         Self::None,
         Self::Auction,
@@ -53,6 +55,7 @@ impl Rule {
             Self::BillSharingPeriod => "bill_sharing_period",
             Self::ProRata => "pro_rata",
             Self::StaticKeys => "static_keys",
+            Self::OwnKey => "own_key",
         }
     }
 
@@ -69,6 +72,7 @@ impl Rule {
             Self::BillSharingPeriod => "Bill sharing, whole time",
             Self::ProRata => "Dynamic key, pro rata",
             Self::StaticKeys => "Static key, equal parts",
+            Self::OwnKey => "Own key",
         }
     }
 
@@ -101,6 +105,7 @@ impl Rule {
                 "The grid operator allocates the same part of all surplus to everybody; what a \
                  member cannot use of its part goes to the supplier. It costs the middle price."
             }
+            Self::OwnKey => "The grid operator allocates shared energy by the community's own key.",
         }
     }
 
@@ -121,9 +126,9 @@ impl FromStr for Rule {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|rule| rule.name() == text);
-        found.ok_or_else(|| {
-            let names: Vec<&str> = Self::ALL.iter().map(|rule| rule.name()).collect();
+        let all = || Self::ALL.into_iter().chain([Self::OwnKey]);
+        all().find(|rule| rule.name() == text).ok_or_else(|| {
+            let names: Vec<&str> = all().map(Self::name).collect();
             format!("there is no rule {text:?}; choose from {}", names.join(", "))
         })
     }

@@ -9,6 +9,7 @@ use market::{
 };
 use units::{Energy, Money, PointId, Price, Slot, split};
 
+use super::community::Community;
 use super::error::BacktestError;
 use super::metering::Quarter;
 use super::rule::Rule;
@@ -98,7 +99,7 @@ pub(super) struct Settler {
 }
 
 impl Settler {
-    pub fn new(rule: Rule, metered: &[Metered]) -> Self {
+    pub fn new(rule: Rule, metered: &[Metered], community: &Community) -> Self {
         let allocated = sharing::Rule::Allocated { price: Inside::Middle };
         let way = match rule {
             Rule::None => Way::Alone,
@@ -112,6 +113,10 @@ impl Settler {
             Rule::BillSharingPeriod => Way::Period(Box::default()),
             Rule::ProRata => Way::Shared(allocated, Some(Key::ProRata)),
             Rule::StaticKeys => Way::Shared(allocated, Some(equal_keys(metered))),
+            Rule::OwnKey => {
+                let rule = sharing::Rule::Allocated { price: community.price() };
+                Way::Shared(rule, Some(community.sharing.key.clone()))
+            }
         };
         Self { rule, way, by_point: by_point(metered), settled: Settled::new(metered.len()) }
     }

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use sim_grid::backtest::{Backtest, Fees, Options, OrderSource, Report, Rule, page, table};
+use sim_grid::backtest::{
+    Backtest, Community, Fees, Options, OrderSource, Report, Rule, page, table,
+};
 use sim_grid::scenario::{Scenario, Synthetic, parse_slot};
 use units::Slot;
 
@@ -17,9 +19,13 @@ pub struct BacktestArgs {
     /// Make a street instead, for example houses=100,days=7,pv=2,battery=4,seed=1.
     #[arg(long, conflicts_with = "folder", value_name = "STREET")]
     synthetic: Option<Synthetic>,
-    /// Rules to test, separated by commas; all if left out.
+    /// Rules to test, separated by commas; all if left out, with own_key if there is a key.
     #[arg(long = "rule", value_delimiter = ',')]
     rules: Vec<Rule>,
+    /// What the community wrote down: grid fees and limits ([grid]) and its key ([sharing]), as in a
+    /// live street's street.toml; rules.toml of the scenario's folder if left out.
+    #[arg(long = "rules", value_name = "FILE")]
+    written: Option<PathBuf>,
     /// Tariff of the scenario; the first one if left out.
     #[arg(long)]
     tariff: Option<String>,
@@ -34,7 +40,8 @@ pub struct BacktestArgs {
     /// Let the auction trade as if cables had no limits.
     #[arg(long, conflicts_with = "fees")]
     copper_plate: bool,
-    /// Grid fees in ct/kWh by tier, for example street=1.2,transformer=2,substation=0.5.
+    /// Grid fees in ct/kWh by tier, for example building=0.1,street=1.2,transformer=2,substation=0.5;
+    /// instead of the written ones.
     #[arg(long, default_value = "")]
     fees: Fees,
     /// First quarter-hour, UTC, for example 2016-07-18; the scenario's first if left out.
@@ -64,13 +71,23 @@ pub fn run(args: &BacktestArgs) -> anyhow::Result<()> {
         Some(synthetic) => (synthetic.scenario(), None),
         None => (Scenario::load(folder).context("the scenario is refused")?, Some(folder)),
     };
+    let community = match (&args.written, folder) {
+        (Some(file), _) => Community::read(file)?,
+        (None, Some(folder)) => Community::of_folder(folder)?,
+        (None, None) => Community::default(),
+    };
+    let mut rules = args.rules.clone();
+    if rules.is_empty() {
+        rules.extend(Rule::ALL);
+        rules.extend(community.has_key().then_some(Rule::OwnKey));
+    }
     let options = Options {
         tariff: args.tariff.clone(),
-        rules: if args.rules.is_empty() { Rule::ALL.to_vec() } else { args.rules.clone() },
+        rules,
         orders: args.orders,
         batteries: args.batteries,
         on_feeder: !args.copper_plate,
-        fees: args.fees,
+        community: community.with_fees(&args.fees),
         from: args.from,
         to: args.to,
         seed: args.seed,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use sim_grid::backtest::{
-    Backtest, Options, OrderSource, Report, Rule, RuleFigures, page, verdict,
+    Backtest, Community, Options, OrderSource, Report, Rule, RuleFigures, page, verdict,
 };
 use sim_grid::scenario::{Scenario, Synthetic, parse_slot};
 use tempfile::TempDir;
@@ -286,6 +286,7 @@ fn the_page_says_what_the_report_says() {
         page.matches("role=\"img\"").count()
     );
     assert_eq!(page.matches("role=\"img\"").count(), page.matches("<desc").count());
+    assert!(!page.contains("pays the grid"), "there are no fees");
     for customer in &report.customers {
         assert!(page.contains(&format!("<th scope=\"row\">{}</th>", customer.customer)));
     }
@@ -457,7 +458,8 @@ fn fees_and_full_branches_are_paid_by_buyers_and_posted_to_the_grid() {
     let options = Options {
         rules: vec![Rule::AuctionStrict, Rule::Auction],
         orders: OrderSource::Pegged,
-        fees: "street=1.5,transformer=0.5".parse().expect("fees"),
+        community: Community::default()
+            .with_fees(&"street=1.5,transformer=0.5".parse().expect("fees")),
         from: parse_slot("2016-07-20").ok(),
         to: parse_slot("2016-07-22").ok(),
         ..Options::default()
@@ -476,4 +478,124 @@ fn fees_and_full_branches_are_paid_by_buyers_and_posted_to_the_grid() {
     let price = strict.local_price.expect("some trade");
     assert!(price.paid_nano_per_wh > price.earned_nano_per_wh);
     assert_eq!(strict.worse_off, [""; 0], "limits hold at the own node");
+}
+
+/// What a file says that a community wrote.
+fn written(text: &str) -> Community {
+    let folder = TempDir::new().expect("a temporary folder");
+    let file = folder.path().join("ours.toml");
+    std::fs::write(&file, text).expect("write");
+    Community::read(&file).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn an_own_key_is_settled_like_the_same_key_under_another_name() {
+    let scenario = shipped();
+    let week = |community: Community| {
+        let rules = vec![Rule::ProRata, Rule::StaticKeys, Rule::OwnKey];
+        let (from, to) = (parse_slot("2016-07-18").ok(), parse_slot("2016-07-25").ok());
+        run(&scenario, None, Options { rules, from, to, community, ..Options::default() })
+    };
+    // Equal parts, the first ones a millionth larger.
+    let customers = scenario.customers.len() as u32;
+    let part = |i: u32| 1_000_000 / customers + u32::from(i < 1_000_000 % customers);
+    let parts: Vec<String> = (0..)
+        .zip(&scenario.customers)
+        .map(|(i, customer)| format!("{} = {}", customer.id, part(i)))
+        .collect();
+    let equal = format!("[sharing]\nkey = {{ static = {{ keys = {{ {} }} }} }}", parts.join(", "));
+    for (text, twin, words) in [
+        (equal.as_str(), Rule::StaticKeys, "by fixed parts, 1 round, at the middle price"),
+        ("sharing.key = \"pro-rata\"", Rule::ProRata, "in proportion to use, at the middle price"),
+    ] {
+        let report = week(written(text));
+        let (own, twin) = (rule(&report, Rule::OwnKey), rule(&report, twin));
+        assert_eq!(own.customers, twin.customers);
+        assert_eq!((own.local_wh, own.saving_nano), (twin.local_wh, twin.saving_nano));
+        assert_eq!(report.run.own_key.as_deref(), Some(words));
+        assert!(own.meaning.ends_with(&format!("It allocates {words}.")), "{}", own.meaning);
+    }
+    // Who comes first in a cascade gets more, and all together the same.
+    let first = "C003";
+    let report = week(written(&format!(
+        "[sharing]\nrule = {{ allocated = {{ price = {{ fixed = 150_000 }} }} }}\n\
+         key = {{ cascade = {{ levels = [[\"{first}\"]] }} }}"
+    )));
+    let bought = |of: Rule| {
+        let customers = &rule(&report, of).customers;
+        customers.iter().find(|one| one.customer == first).expect("a customer").bought_wh
+    };
+    let page = page(&report);
+    assert!(page.contains("It allocates level by level, 1 level, at 15.00 ct/kWh."));
+    let (own, pro_rata) = (rule(&report, Rule::OwnKey), rule(&report, Rule::ProRata));
+    assert!(bought(Rule::OwnKey) > bought(Rule::ProRata), "{}", bought(Rule::OwnKey));
+    assert_eq!(own.local_wh, pro_rata.local_wh);
+    let price = own.local_price.expect("energy is shared");
+    assert_eq!((price.paid_nano_per_wh, price.earned_nano_per_wh), (150_000, 150_000));
+}
+
+#[test]
+fn a_building_pays_for_what_leaves_it_and_for_nothing_else() {
+    let apart: Synthetic = "houses=20,battery=0,seed=3".parse().expect("a street");
+    let apart = apart.scenario();
+    let mut together = apart.clone();
+    together.customers.iter_mut().for_each(|customer| customer.bus = apart.customers[0].bus);
+    let fees = |scenario: &Scenario, text: &str| {
+        let community = written(text);
+        let rules = vec![Rule::AuctionStrict];
+        let orders = OrderSource::Pegged;
+        let report =
+            run(scenario, None, Options { rules, orders, community, ..Options::default() });
+        let told = page(&report).contains("0.50 ct/kWh for leaving or entering a building");
+        assert_eq!(told, text.ends_with(" 500"));
+        (report.rules[0].grid_fees_nano, report.rules[0].local_wh, report.run.fees)
+    };
+    let (paid, local, facts) = fees(&apart, "grid.building_fee_e5 = 500");
+    assert_eq!(facts.building_nano_per_wh, 5_000);
+    // Whatever is traded passes two connections.
+    assert!(local > 0);
+    assert_eq!(paid, 2 * 5_000 * local);
+    let dear = fees(&apart, "grid.building_fee_e5 = 8_000").1;
+    assert!(
+        0 < dear && dear < local,
+        "a dear connection lets less be traded: {dear} of {local} Wh"
+    );
+    assert_eq!(fees(&together, "grid.building_fee_e5 = 500").0, 0);
+    assert_eq!(fees(&together, "grid.building_fee_e5 = 500").1, fees(&together, "").1);
+}
+
+#[test]
+fn a_folder_s_rules_are_tested_without_being_asked_for() {
+    let folder = TempDir::new().expect("a temporary folder");
+    crate::small::write(&crate::small::files(), folder.path());
+    let rules = folder.path().join("rules.toml");
+    let run = |arguments: &[&str]| {
+        let program = std::process::Command::new(env!("CARGO_BIN_EXE_sim-grid"))
+            .arg("backtest")
+            .arg(folder.path())
+            .args(["--json", "-"])
+            .args(arguments)
+            .output()
+            .expect("the program runs");
+        let told = String::from_utf8(program.stderr).expect("text");
+        serde_json::from_slice::<serde_json::Value>(&program.stdout).map_err(|_| told)
+    };
+    let text =
+        "[grid]\nstreet_fee_e5 = 700\n[sharing]\nkey = { cascade = { levels = [[\"B1\"]] } }\n";
+    std::fs::write(&rules, text).expect("write");
+    let report = run(&["--fees", "transformer=0.3"]).expect("a report");
+    assert_eq!(report["run"]["fees"]["street_nano_per_wh"], 7_000);
+    assert_eq!(report["run"]["fees"]["transformer_nano_per_wh"], 3_000);
+    assert_eq!(report["run"]["own_key"], "level by level, 1 level, at the middle price");
+    assert_eq!(report["rules"][9]["rule"], "own_key");
+    std::fs::write(&rules, "[grid]\nstreet_fee_e5 = 700\n[sharing]\nkey = \"pro rata\"\n")
+        .expect("write");
+    let told = run(&[]).expect_err("a misspelt key");
+    assert!(told.contains("rules.toml: ") && told.contains("unknown variant `pro rata`"), "{told}");
+    assert!(told.contains("line 4"), "{told}");
+    let other = folder.path().join("other.toml");
+    std::fs::write(&other, "").expect("write");
+    let told = run(&["--rules", other.to_str().expect("text"), "--rule", "own_key"]);
+    let told = told.expect_err("no key in there");
+    assert!(told.contains("the rule own_key needs a key"), "{told}");
 }

@@ -2,12 +2,14 @@
 
 use super::super::report::{CustomerFacts, CustomerFigures, Report, RuleFigures};
 use super::super::rule::Rule;
-use super::super::text::{kwh, money, whole_money};
+use super::super::text::{count, kwh, money, whole_money, whole_percent};
 use super::chart::{self, WIDTH, tenths};
 use super::{escape, put};
 
 /// Customers that get a labelled bar; larger streets get a silhouette.
 const LABELLED: usize = 60;
+/// Bars in one column; more stand in two where there is room.
+const COLUMN: usize = 24;
 /// Height of a labelled bar.
 const BAR: i64 = 13;
 
@@ -61,18 +63,74 @@ fn pane(html: &mut String, report: &Report, rule: &RuleFigures) {
             }
         ),
     );
-    html.push_str("<figure class=\"wide\">");
     if order.len() <= LABELLED {
-        bars(html, rule, &order)
-    } else {
-        silhouette(html, rule, &order)
+        html.push_str(
+            "<p class=\"key\"><span><i class=\"home\"></i>buys only</span> <span><i class=\"sun\"></i>has \
+             a roof with PV</span> <span><i class=\"loss\"></i>loses</span></p>",
+        );
     }
-    html.push_str("</figure>");
+    html.push_str("<div class=\"who\">");
+    if order.len() <= LABELLED {
+        let reach = reach(&order);
+        let columns = if order.len() > COLUMN { 2 } else { 1 };
+        for (column, part) in order.chunks(order.len().div_ceil(columns).max(1)).enumerate() {
+            html.push_str("<figure class=\"wide\">");
+            bars(html, &format!("{}-{column}", rule.rule), &rule.title, part, reach);
+            html.push_str("</figure>");
+        }
+    } else {
+        html.push_str("<figure class=\"wide\">");
+        silhouette(html, rule, &order);
+        html.push_str("</figure>");
+    }
+    html.push_str("<div class=\"groups\">");
+    let currency = escape(&report.run.currency);
+    group(html, "Who only buys", &currency, &order, |facts| facts.generation_wh == 0);
+    group(html, "Who has a roof with PV", &currency, &order, |facts| facts.generation_wh > 0);
+    html.push_str("</div></div>");
     table(html, rule, &order);
     html.push_str("</div>");
 }
 
 type Order<'o> = [(&'o CustomerFacts, &'o CustomerFigures)];
+
+/// What a group gains on average, and from whom to whom.
+fn group(
+    html: &mut String,
+    title: &str,
+    currency: &str,
+    order: &Order<'_>,
+    is_in: impl Fn(&CustomerFacts) -> bool,
+) {
+    let group: Vec<_> = order.iter().filter(|(facts, _)| is_in(facts)).collect();
+    let (Some((_, most)), Some((_, least))) = (group.first(), group.last()) else { return };
+    let sum = |of: &dyn Fn(&CustomerFacts, &CustomerFigures) -> i64| -> i128 {
+        group.iter().map(|(facts, figures)| i128::from(of(facts, figures))).sum()
+    };
+    let gain = sum(&|_, figures| figures.benefit_nano);
+    let mean = i64::try_from(gain / group.len() as i128).expect("a mean lies inside");
+    let alone = sum(&|facts, _| facts.alone_nano);
+    let part =
+        (alone > 0).then(|| gain * 1_000_000 / alone).and_then(|ppm| i64::try_from(ppm).ok());
+    let part = part.map_or_else(String::new, |ppm| {
+        format!(", {} of what they pay alone", whole_percent(ppm.abs()))
+    });
+    put(
+        html,
+        format_args!(
+            "<div class=\"fact\"><h3>{title}: {}</h3><p>{} <b>{}</b> {currency} on average{part}</p>\
+             <p class=\"key\">From {} ({}) to {} ({}); half of them above {}.</p></div>",
+            count(group.len() as u64, "customer", "customers"),
+            if mean < 0 { "lose" } else { "gain" },
+            money(mean.abs()),
+            money(least.benefit_nano),
+            escape(&least.customer),
+            money(most.benefit_nano),
+            escape(&most.customer),
+            money(group[group.len() / 2].1.benefit_nano)
+        ),
+    );
+}
 
 fn describe(order: &Order<'_>) -> String {
     let text = |pair: Option<&(&CustomerFacts, &CustomerFigures)>| {
@@ -89,17 +147,11 @@ fn reach(order: &Order<'_>) -> (i64, i64) {
     (all.clone().min().unwrap_or(0).min(0), all.max().unwrap_or(0).max(1))
 }
 
-fn bars(html: &mut String, rule: &RuleFigures, order: &Order<'_>) {
+/// A column of bars; all columns have the same scale, from `low` to `high`.
+fn bars(html: &mut String, id: &str, title: &str, order: &Order<'_>, (low, high): (i64, i64)) {
     let height = BAR * i64::try_from(order.len()).expect("a street") + 4;
-    let id = format!("who-{}", rule.rule);
-    chart::open(
-        html,
-        &id,
-        height,
-        &format!("Benefit per customer, {}", rule.title),
-        &describe(order),
-    );
-    let (low, high) = reach(order);
+    let title = format!("Benefit per customer, {title}");
+    chart::open(html, &format!("who-{id}"), height, &title, &describe(order));
     // Room for the name on the left and the amount at the bar's end.
     let (left, width) = (66_i64, WIDTH - 66 - 46);
     let wide = |nano: i64| -> i64 {
@@ -136,14 +188,7 @@ fn bars(html: &mut String, rule: &RuleFigures, order: &Order<'_>) {
         );
     }
     let zero = tenths(wide(0));
-    put(
-        html,
-        format_args!(
-            "<path class=\"axis\" d=\"M{zero} 0V{height}\"/></svg><p class=\"key\"><span><i \
-             class=\"home\"></i>buys only</span> <span><i class=\"sun\"></i>has a roof with PV</span> \
-             <span><i class=\"loss\"></i>loses</span></p>"
-        ),
-    );
+    put(html, format_args!("<path class=\"axis\" d=\"M{zero} 0V{height}\"/></svg>"));
 }
 
 /// Many customers: their benefits from left to right as one shape.

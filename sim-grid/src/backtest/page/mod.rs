@@ -177,6 +177,25 @@ fn notes(html: &mut String, report: &Report) {
             count(run.slots_ordered_by_households, "quarter-hour", "quarter-hours"),
         ),
     );
+    let fees = [
+        ("leaving or entering a building", run.fees.building_nano_per_wh),
+        ("the street's cables", run.fees.street_nano_per_wh),
+        ("a transformer", run.fees.transformer_nano_per_wh),
+        ("medium voltage", run.fees.substation_nano_per_wh),
+    ];
+    let fees = fees.into_iter().filter(|(_, fee)| *fee > 0 && run.on_feeder);
+    let fees: Vec<String> =
+        fees.map(|(what, fee)| format!("{} ct/kWh for {what}", cents(fee))).collect();
+    if !fees.is_empty() {
+        put(
+            html,
+            format_args!(
+                "<li>In the auctions, traded energy pays the grid for what it uses, losses included: \
+                 {}.</li>",
+                fees.join(", ")
+            ),
+        );
+    }
     html.push_str(if run.batteries == "simulated" {
         "<li>Batteries start empty and are run here: alone, each serves its own house; in the \
          auction, each follows its household's plan. Rules that share afterwards tell a battery \

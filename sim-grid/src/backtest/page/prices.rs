@@ -94,14 +94,17 @@ fn table(html: &mut String, rules: &[&RuleFigures]) {
          role=\"region\" aria-label=\"Local prices\"><table><thead><tr><th scope=\"col\">Rule</th>\
          <th scope=\"col\">Local energy, kWh</th><th scope=\"col\">Buyers pay, ct/kWh</th>\
          <th scope=\"col\">Sellers get</th><th scope=\"col\">Retail then</th>\
-         <th scope=\"col\">Feed-in then</th></tr></thead><tbody>",
+         <th scope=\"col\">Feed-in then</th><th scope=\"col\">25 % cost at least</th>\
+         <th scope=\"col\">50 %</th><th scope=\"col\">75 %</th></tr></thead><tbody>",
     );
     for rule in rules {
         let Some(price) = rule.local_price else { continue };
+        let [quarter, half, most] = [250_000, 500_000, 750_000].map(|share| at_least(rule, share));
         put(
             html,
             format_args!(
-                "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+                "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
+                 <td>{quarter}</td><td>{half}</td><td>{most}</td></tr>",
                 escape(&rule.title),
                 kwh(rule.local_wh),
                 cents(price.paid_nano_per_wh),
@@ -112,4 +115,10 @@ fn table(html: &mut String, rules: &[&RuleFigures]) {
         );
     }
     html.push_str("</tbody></table></div></details>");
+}
+
+/// The price that this part of a rule's local energy cost at least.
+fn at_least(rule: &RuleFigures, share_ppm: i64) -> String {
+    let reached = rule.price_duration.iter().find(|point| point.share_ppm >= share_ppm);
+    reached.map_or_else(|| "–".to_owned(), |point| cents(point.nano_per_wh))
 }

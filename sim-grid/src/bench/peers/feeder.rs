@@ -64,7 +64,7 @@ pub struct FeederJudged {
 
 /// Clears every book by ours and by the oracle.
 pub(super) fn compare(setup: &Setup, scratch: &Path) -> anyhow::Result<Vec<FeederResult>> {
-    let mut asked = Asked::new(setup.home("highs", "highs_feeder"), setup, scratch);
+    let mut asked = Asked::new(setup.home("highs", "highs_feeder"), setup);
     let mut results = Vec::new();
     for orders in SIZES {
         let (lots, grid) = feeder_problem(orders, setup.seed)?;

@@ -203,7 +203,7 @@ pub fn compare(setup: &Setup) -> anyhow::Result<Comparison> {
         books.push(BookResult { kind: drawn.kind, orders: drawn.lots.len(), rows });
     }
     for other in &OTHERS {
-        let mut asked = Asked::new(setup.home(other.name, other.name), setup, scratch.path());
+        let mut asked = Asked::new(setup.home(other.name, other.name), setup);
         for method in other.methods {
             for (drawn, book) in drawn.iter().zip(&mut books) {
                 let orders = drawn.lots.len();
@@ -261,7 +261,6 @@ impl Judged {
 /// One peer while it is asked.
 struct Asked<'a> {
     setup: &'a Setup,
-    scratch: &'a Path,
     home: Home,
     peer: Option<Peer>,
     /// Methods that ran out of time, by kind of book: larger books are not tried.
@@ -269,8 +268,8 @@ struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    fn new(home: Home, setup: &'a Setup, scratch: &'a Path) -> Self {
-        Self { setup, scratch, home, peer: None, slow: BTreeSet::new() }
+    const fn new(home: Home, setup: &'a Setup) -> Self {
+        Self { setup, home, peer: None, slow: BTreeSet::new() }
     }
 
     fn clear(&mut self, method: &'static str, drawn: &Drawn) -> Result<Judged, String> {
@@ -297,7 +296,9 @@ impl<'a> Asked<'a> {
         }
         let mut peer = match self.peer.take() {
             Some(peer) => peer,
-            None => Peer::start(&self.home, self.scratch).map_err(|error| error.to_string())?,
+            None => {
+                Peer::start(&self.home).map_err(|error| format!("cannot be started: {error}"))?
+            }
         };
         let request = Request { method, book, shuffled, budget_s: BUDGET_S };
         // A peer that failed to answer is ended here, and a new one is started for the next book.
@@ -337,4 +338,114 @@ fn write(path: &Path, lots: &[Lot], order: impl Iterator<Item = usize>) -> anyho
         file.write_record([&number.to_string(), &node, side, &wh, &e5.to_string()])?;
     }
     Ok(file.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A driver of ours with engines that do what engines should not.
+    const TOY: &str = r#"
+import os, sys, time
+sys.path.insert(0, PEERS)
+import counter
+
+def good(lots, count):
+    return counter.Outcome(count)
+
+def prints(lots, count):
+    print("solving ...")
+    return counter.Outcome(count)
+
+def raises(lots, count):
+    raise ValueError("no\n such book")
+
+def short(lots, count):
+    return counter.Outcome(1)
+
+def no_number(lots, count):
+    outcome = counter.Outcome(count)
+    outcome.kwh[0] = float("nan")
+    return outcome
+
+def hangs(lots, count):
+    time.sleep(1000)
+
+def dies(lots, count):
+    print("out of luck", file=sys.stderr, flush=True)
+    os._exit(3)
+
+engines = [good, prints, raises, short, no_number, hangs, dies]
+counter.serve({engine.__name__: (lambda lots: lots, engine) for engine in engines})
+"#;
+
+    struct Toy {
+        folder: tempfile::TempDir,
+        setup: Setup,
+    }
+
+    impl Toy {
+        /// Nothing where there is no Python.
+        fn new(limit: Duration) -> Option<Self> {
+            let path = std::env::var_os("PATH")?;
+            std::env::split_paths(&path).find(|folder| folder.join("python3").exists())?;
+            let folder = tempfile::tempdir().expect("a folder");
+            let bin = folder.path().join("toy/bin");
+            std::fs::create_dir_all(&bin).expect("a folder");
+            let python = bin.join("python");
+            std::fs::write(&python, "#!/bin/sh\nexec python3 \"$@\"\n").expect("a file");
+            let may_run = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(&python, may_run).expect("our own");
+            std::fs::write(folder.path().join("toy/.done"), "").expect("a file");
+            let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
+            let driver = TOY.replace("PEERS", &format!("{peers:?}"));
+            std::fs::write(folder.path().join("peer_toy.py"), driver).expect("a file");
+            let (environments, drivers) = (folder.path().to_owned(), folder.path().to_owned());
+            let scenario = PathBuf::new();
+            Some(Self { folder, setup: Setup { environments, drivers, limit, scenario, seed: 1 } })
+        }
+
+        fn asked(&self) -> Asked<'_> {
+            Asked::new(self.setup.home("toy", "toy"), &self.setup)
+        }
+
+        fn book(&self, kind: Kind, orders: usize) -> Drawn {
+            Drawn::write(kind, orders, 1, self.folder.path()).expect("a file")
+        }
+    }
+
+    #[test]
+    fn whatever_an_engine_does_is_a_row() {
+        let Some(toy) = Toy::new(Duration::from_secs(100)) else { return };
+        let (mut asked, book) = (toy.asked(), toy.book(Kind::Random, 10));
+        for (method, expected) in [
+            ("good", None),
+            ("raises", Some("ValueError: no such book")),
+            ("prints", None),
+            ("short", Some("names 1 lots of 10")),
+            ("no_number", Some("NaN")),
+            ("dies", Some("ends: out of luck")),
+            ("unheard_of", Some("KeyError: 'unheard_of'")),
+            ("good", None),
+        ] {
+            match (asked.clear(method, &book), expected) {
+                (Ok(judged), None) => {
+                    assert_eq!(judged.verdict.welfare, Some(0.0), "nothing is traded");
+                    assert!(judged.repeats && judged.shuffles && judged.seconds >= 0.0);
+                }
+                (Err(told), Some(expected)) => assert!(told.contains(expected), "{told}"),
+                (answer, _) => panic!("{method}: {answer:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_engine_that_takes_too_long_is_not_asked_for_larger_books_of_the_kind() {
+        let Some(toy) = Toy::new(Duration::from_millis(400)) else { return };
+        let mut asked = toy.asked();
+        let mut hang = |kind| asked.clear("hangs", &toy.book(kind, 10)).expect_err("it hangs");
+        assert_eq!(hang(Kind::Random), "no answer within 0.4 s");
+        assert_eq!(hang(Kind::Random), "not tried: a smaller book took too long");
+        assert_eq!(hang(Kind::Ties), "no answer within 0.4 s");
+    }
 }

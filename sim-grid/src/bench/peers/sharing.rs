@@ -221,7 +221,7 @@ pub(super) fn compare(setup: &Setup, scratch: &Path) -> anyhow::Result<SharingRe
     street.write(&plain, false)?;
     street.write(&mixed, true)?;
     tracing::info!("ec-data-analysis: sharing");
-    let mut asked = Asked::new(setup.home("ec", "ec"), setup, scratch);
+    let mut asked = Asked::new(setup.home("ec", "ec"), setup);
     let slots = street.slots.len();
     let finding = match asked.ask::<Totals>("fair", (&plain, &mixed)) {
         Ok((seconds, [first, again, shuffled])) => {
