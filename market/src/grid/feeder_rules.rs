@@ -42,6 +42,7 @@ pub struct TierRule {
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 pub struct GridRules {
     /// Connections of buildings: what [`Grid::with_buildings`] adds.
+    #[cfg_attr(feature = "serde", serde(default))]
     pub building: TierRule,
     /// Cables of the street.
     pub street: TierRule,

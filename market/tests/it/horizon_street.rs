@@ -197,6 +197,7 @@ fn with_voltage(low: f64, high: f64) -> (feeder::Network, Horizon) {
     let network = network();
     let free = TierRule { fee: ct(1), loss_ppm: 0 };
     let rules = GridRules {
+        building: TierRule::default(),
         street: free,
         transformer: free,
         substation: free,
