@@ -18,6 +18,8 @@ CREATE TABLE household (
     settled_import_wh INTEGER,
     settled_export_wh INTEGER,
     settled_produced_wh INTEGER,
+    -- The newest reading that is settled; 0 = none.
+    settled_seq INTEGER NOT NULL,
     -- 10^-18 tokens as a decimal text (beyond 64 bits).
     reward_total TEXT NOT NULL
 ) STRICT;
@@ -90,9 +92,11 @@ CREATE TABLE fill (
     PRIMARY KEY (slot, point)
 ) STRICT, WITHOUT ROWID;
 
--- One row per settled slot, in the order of the log.
+-- One row per entry of the log: a slot that was settled (version 1), or settled again because a meter
+-- came late.
 CREATE TABLE header (
-    slot INTEGER PRIMARY KEY,
+    slot INTEGER NOT NULL,
+    version INTEGER NOT NULL CHECK (version > 0),
     log_index INTEGER NOT NULL UNIQUE,
     leaf BLOB NOT NULL,
     -- Root of the log that ends with this header.
@@ -102,12 +106,22 @@ CREATE TABLE header (
     checkpoint TEXT NOT NULL,
     -- protocol::merkle::Frontier after this header.
     frontier TEXT NOT NULL,
-    time_ms INTEGER NOT NULL
+    -- What the entry adds to the sums of its epoch: protocol::Totals, JSON.
+    moved TEXT NOT NULL,
+    -- Who was billed with which meters, JSON; NULL when no meter is missing that may still come.
+    members TEXT,
+    time_ms INTEGER NOT NULL,
+    PRIMARY KEY (slot, version)
 ) STRICT;
+
+CREATE VIEW newest_header AS SELECT * FROM header h
+WHERE version = (SELECT MAX(version) FROM header n WHERE n.slot = h.slot);
 
 CREATE TABLE statement (
     slot INTEGER NOT NULL,
     point TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    log_index INTEGER NOT NULL,
     position INTEGER NOT NULL,
     measured INTEGER NOT NULL,
     import_wh INTEGER NOT NULL,
@@ -115,23 +129,35 @@ CREATE TABLE statement (
     bought_wh INTEGER NOT NULL,
     sold_wh INTEGER NOT NULL,
     amount INTEGER NOT NULL,
+    -- What the same energy costs with the supplier alone.
+    alone INTEGER NOT NULL,
     reward_wh INTEGER NOT NULL,
+    -- The household's newest reading that is settled after this entry; 0 = none.
+    reading_seq INTEGER NOT NULL,
     leaf BLOB NOT NULL,
     -- protocol::Delivery as it was sent.
     delivery TEXT NOT NULL,
-    PRIMARY KEY (slot, point)
+    PRIMARY KEY (slot, point, version)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX statement_by_point ON statement (point, slot);
+CREATE INDEX statement_by_entry ON statement (log_index, point);
+CREATE INDEX statement_by_point_and_entry ON statement (point, log_index);
 
--- The double-entry ledger: a row is a transfer, so an unbalanced entry cannot be written.
+-- What each household owes for each slot: the newest version.
+CREATE VIEW bill AS SELECT * FROM statement s
+WHERE version = (SELECT MAX(version) FROM statement n WHERE n.slot = s.slot AND n.point = s.point);
+
+-- The double-entry ledger: a row is a transfer, so an unbalanced entry cannot be written. Those of a
+-- later version are the differences to the one before.
 CREATE TABLE transfer (
     slot INTEGER NOT NULL,
+    version INTEGER NOT NULL,
     number INTEGER NOT NULL,
     debit TEXT NOT NULL,
     credit TEXT NOT NULL CHECK (credit <> debit),
     amount INTEGER NOT NULL CHECK (amount > 0),
     reason TEXT NOT NULL,
-    PRIMARY KEY (slot, number)
+    PRIMARY KEY (slot, version, number)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX transfer_by_debit ON transfer (debit, slot);
 CREATE INDEX transfer_by_credit ON transfer (credit, slot);
@@ -144,11 +170,12 @@ BEGIN SELECT RAISE(ABORT, 'transfers are final; post a correcting transfer'); EN
 CREATE TABLE audit (
     point TEXT NOT NULL,
     slot INTEGER NOT NULL,
+    version INTEGER NOT NULL,
     verified INTEGER NOT NULL,
     reason TEXT NOT NULL,
     time_ms INTEGER NOT NULL,
     message TEXT NOT NULL,
-    PRIMARY KEY (slot, point)
+    PRIMARY KEY (slot, point, version)
 ) STRICT, WITHOUT ROWID;
 
 -- Messages that were not accepted: all are counted, the newest are kept.

@@ -10,6 +10,8 @@ use protocol::{Address, public_key_from_hex};
 use serde::{Deserialize, Serialize};
 use units::{BusId, CommunityId, PointId, Slot};
 
+use crate::rules::MAX_CORRECT_WITHIN;
+
 /// What `controller run --config FILE` reads.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -88,6 +90,8 @@ pub struct MarketConfig {
     pub gate_lead_s: u32,
     /// How long after a slot its readings are waited for, seconds of market time, 1 to 604 800.
     pub metering_deadline_s: u32,
+    /// How many slots back a slot is settled again when a meter comes late, 0 (never) to 2976.
+    pub correct_within_slots: u32,
     /// How long the solver may take, milliseconds of real time, 10 to 60 000.
     pub solver_deadline_ms: u32,
     /// Most orders in one book.
@@ -247,6 +251,7 @@ impl Default for MarketConfig {
         Self {
             gate_lead_s: 120,
             metering_deadline_s: 900,
+            correct_within_slots: 672,
             solver_deadline_ms: 5_000,
             max_orders: 100_000,
         }
@@ -361,6 +366,12 @@ impl Config {
         let ranges = [
             ("market.gate_lead_s", u64::from(self.market.gate_lead_s), 0, 900),
             ("market.metering_deadline_s", u64::from(self.market.metering_deadline_s), 1, 604_800),
+            (
+                "market.correct_within_slots",
+                u64::from(self.market.correct_within_slots),
+                0,
+                u64::from(MAX_CORRECT_WITHIN),
+            ),
             ("market.solver_deadline_ms", u64::from(self.market.solver_deadline_ms), 10, 60_000),
             ("chain.anchor_every_slots", u64::from(self.chain.anchor_every_slots), 1, 960),
             ("grid.street_fee_e5", fee(|grid| grid.street_fee_e5), 0, 10_000_000),

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use clock::Clock;
 use market::{LpFault, propose};
+use protocol::Ask;
 use tokio::sync::{Mutex, Notify, broadcast, mpsc, watch};
 use tracing::{error, info, warn};
 use units::{PointId, Slot};
@@ -32,8 +33,9 @@ const BATCH: usize = 512;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 /// Most statements that one request brings back.
 const RESEND: i64 = 96;
-/// Newest slots whose statements are shown again after a connection was lost, when no verdict came.
-const REMINDED_SLOTS: i64 = 8;
+/// Newest entries of the log whose statements are shown again after a connection was lost, when no
+/// verdict came.
+const REMINDED: u64 = 24;
 /// Most statements that are shown again then.
 const MOST_REMINDERS: i64 = 8_192;
 /// Events that a slow listener may be behind.
@@ -274,8 +276,8 @@ impl Shell {
         for live in step.live {
             self.board.update(live, now_ms);
         }
-        for (point, after) in step.resend {
-            self.resend(&point, after).await;
+        for ask in step.resend {
+            self.resend(&ask).await;
         }
         for record in &step.records {
             if matches!(record, Record::Anchor(_)) {
@@ -298,13 +300,15 @@ impl Shell {
         }
     }
 
-    /// Sends a household the statements after a slot again, and those before it whose verdict was
-    /// lost on its way.
-    async fn resend(&mut self, point: &PointId, after: Slot) {
+    /// Sends a household the statements that it asks for again, and those before them whose verdict
+    /// was lost on its way.
+    async fn resend(&mut self, ask: &Ask) {
+        let Ok(point) = PointId::new(ask.point.as_str()) else { return };
         let mut store = self.store.lock().await;
-        let before = Slot::new(after.number().saturating_sub(RESEND));
-        let unaudited = store.unaudited(Some(point), before, after, RESEND).await;
-        let later = store.deliveries(point, after, RESEND).await;
+        let before = (RESEND.unsigned_abs(), ask.from_index);
+        let unaudited = store.unaudited(Some(&point), before, RESEND).await;
+        let from_slot = Slot::new(ask.from_slot);
+        let later = store.deliveries(&point, ask.from_index, from_slot, RESEND).await;
         drop(store);
         let later = later.map(|all| all.into_iter().map(|payload| (point.clone(), payload)));
         match unaudited.and_then(|unaudited| Ok(unaudited.into_iter().chain(later?).collect())) {
@@ -316,9 +320,8 @@ impl Shell {
     /// Shows everyone the newest statements again whose verdict has not come: it may have been sent
     /// while the broker or this process was away.
     async fn remind(&mut self) {
-        let until = self.desk.next_settle().previous();
-        let after = until.offset(-REMINDED_SLOTS);
-        let unaudited = self.store.lock().await.unaudited(None, after, until, MOST_REMINDERS).await;
+        let newest = (REMINDED, self.desk.log_size());
+        let unaudited = self.store.lock().await.unaudited(None, newest, MOST_REMINDERS).await;
         match unaudited {
             Ok(deliveries) => self.show_again(deliveries),
             Err(fault) => error!(%fault, "statements could not be read again"),
@@ -368,10 +371,14 @@ fn offer(message: &Outgoing) -> Option<Event> {
 fn event(record: &Record) -> Option<Event> {
     match record {
         Record::Cleared(record) => Some(Event::Cleared(record.clearing.slot)),
+        Record::Settled(record) if record.header.version > 1 => {
+            Some(Event::Corrected(Slot::new(record.header.slot)))
+        }
         Record::Settled(record) => Some(Event::Settled(Slot::new(record.header.slot))),
         Record::Audit(audit) => Some(Event::Audit {
             point: PointId::new(audit.body().point.clone()).ok()?,
             slot: Slot::new(audit.body().slot),
+            version: audit.body().version,
             verified: audit.body().verified,
         }),
         _ => None,

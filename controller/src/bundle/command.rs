@@ -146,9 +146,10 @@ fn summary(report: &Report) -> String {
         line(format_args!("community {community}, operator {operator}"));
     }
     line(format_args!(
-        "{} slots, {} orders, {} readings, {} bills, {} transfers, {} epochs ({} compared with the \
+        "{} slots, {} settled again, {} orders, {} readings, {} bills, {} transfers, {} epochs ({} compared with the \
          chain) in {} lines",
         counts.slots,
+        counts.corrected,
         counts.orders,
         counts.readings,
         counts.statements,

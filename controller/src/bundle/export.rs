@@ -5,7 +5,7 @@ mod meters;
 use std::collections::BTreeSet;
 use std::io;
 
-use protocol::{B256, keccak256};
+use protocol::{B256, Clearing, Header, Signed, keccak256};
 use units::Slot;
 
 use super::line::{
@@ -19,8 +19,8 @@ use meters::Meters;
 
 /// Text that is handed on at once, bytes.
 const CHUNK_BYTES: usize = 64 * 1024;
-/// How far back a clearing may refer in the log.
-const MAX_BEFORE: i64 = 10 * Slot::PER_DAY;
+/// How many entries of the log a clearing may refer back.
+const MAX_BEFORE: u64 = 4_096;
 
 /// Why there is no bundle.
 #[derive(Debug, thiserror::Error)]
@@ -70,8 +70,8 @@ pub struct Export {
     first: Slot,
     last: Slot,
     meters: Meters,
-    /// Slots before the first whose checkpoint is written.
-    before: BTreeSet<Slot>,
+    /// Entries of the log before the first slot whose checkpoint is written.
+    before: BTreeSet<u64>,
     /// Slots before the first whose clearing is written.
     earlier: BTreeSet<Slot>,
     /// Roots of the log that the bundle knows.
@@ -100,6 +100,7 @@ impl Export {
         }
         let log = reader.log_entry(first.previous()).await?.map(|entry| entry.frontier);
         let log = log.unwrap_or_default();
+        let index = log.size();
         let policy = policy(&config.rewards);
         let street = Street {
             format: FORMAT,
@@ -109,14 +110,15 @@ impl Export {
             first_slot: first.number(),
             last_slot: last.number(),
             gate_lead_s: config.market.gate_lead_s,
+            correct_within_slots: config.market.correct_within_slots,
             reward_rate: policy.rate_wei_per_wh.to_string(),
             reward_cap: policy.cap_wei.to_string(),
             log,
-            members: members(config, reader, first).await?,
+            members: members(config, reader, index).await?,
         };
         Ok(Self {
             reader: reader.clone(),
-            meters: Meters::before(reader, &street.members, first).await?,
+            meters: Meters::before(reader, &street.members, (first, index)).await?,
             roots: BTreeSet::from([street.log.root()]),
             street,
             first,
@@ -136,18 +138,24 @@ impl Export {
     ) -> Result<Written, ExportFault> {
         let mut writer = Writer::new(out);
         writer.line(&Line::Street(Box::new(self.street.clone()))).await?;
-        self.write_before(self.first.previous(), &mut writer).await?;
+        let first_index = self.street.log.size();
+        if let Some(before) = first_index.checked_sub(1) {
+            self.write_before(before, &mut writer).await?;
+        }
         for grid in self.reader.grids_between(self.first, self.last).await? {
             writer.line(&Line::Grid(Box::new(GridLine { grid }))).await?;
         }
-        for reading in self.meters.baselines() {
+        for reading in self.meters.baselines(&self.reader).await? {
             writer.line(&Line::Baseline(Box::new(reading))).await?;
         }
         writer.seal().await?;
-        let mut slot = self.first;
-        while slot <= self.last {
-            self.write_slot(slot, &mut writer).await?;
-            slot = slot.next();
+        let mut index = first_index;
+        loop {
+            let header = self.write_entry(index, &mut writer).await?;
+            if header.version == 1 && header.slot >= self.last.number() {
+                break;
+            }
+            index += 1;
         }
         for epoch in self.reader.epochs_ending_between(self.first, self.last).await? {
             let anchor = AnchorLine { header: epoch.header, rewards: epoch.rewards };
@@ -157,40 +165,56 @@ impl Export {
         writer.finish().await
     }
 
-    async fn write_slot(
+    /// Writes an entry of the log: a slot that was settled, or settled again.
+    async fn write_entry(
         &mut self,
-        slot: Slot,
+        index: u64,
         writer: &mut Writer<impl AsyncFnMut(String) -> io::Result<()>>,
-    ) -> Result<(), ExportFault> {
-        let missing = |what: &str| ExportFault::Inconsistent { slot, what: what.to_owned() };
-        let entry = self.reader.log_entry(slot).await?;
+    ) -> Result<Header, ExportFault> {
+        let entry = self.reader.log_entry_at(index).await?;
         let LogEntry { header, checkpoint, frontier } =
-            entry.ok_or_else(|| missing("it is not in the log"))?;
-        let clearing = self.reader.signed_clearing(slot).await?;
-        let clearing = clearing.ok_or_else(|| missing("its clearing is missing"))?;
-        let statements = self.reader.statements_of(slot).await?;
-
-        self.write_root(slot, clearing.body.log_root, writer).await?;
-        for late in statements.iter().flat_map(|statement| &statement.late) {
+            entry.ok_or_else(|| ExportFault::Inconsistent {
+                slot: self.last,
+                what: format!("the log has no entry {index}"),
+            })?;
+        let slot = Slot::new(header.slot);
+        let statements = self.reader.statements_of(index).await?;
+        let auction = if header.version == 1 { Some(self.clearing(slot).await?) } else { None };
+        if let Some(clearing) = &auction {
+            self.write_root(slot, clearing.body.log_root, writer).await?;
+        }
+        for late in statements.iter().flat_map(|(statement, _)| &statement.late) {
             self.write_terms(Slot::new(late.slot), writer).await?;
         }
-        writer.line(&Line::Clearing(Box::new(ClearingLine { clearing }))).await?;
-        for order in self.reader.book(slot).await? {
-            let order = OrderLine { received_ms: order.received_ms, order: order.signed };
-            writer.line(&Line::Order(Box::new(order))).await?;
+        if let Some(clearing) = auction {
+            writer.line(&Line::Clearing(Box::new(ClearingLine { clearing }))).await?;
+            for order in self.reader.book(slot).await? {
+                let order = OrderLine { received_ms: order.received_ms, order: order.signed };
+                writer.line(&Line::Order(Box::new(order))).await?;
+            }
         }
-        for reading in self.meters.settled_in(&self.reader, slot, &header).await? {
+        let until =
+            statements.iter().map(|(statement, seq)| (statement.point.clone(), *seq)).collect();
+        for reading in self.meters.used_in(&self.reader, &header, &until).await? {
             writer.line(&Line::Reading(Box::new(reading))).await?;
         }
-        for statement in statements {
+        for (statement, _) in statements {
             writer.line(&Line::Statement(Box::new(StatementLine { statement }))).await?;
         }
-        let transfers = self.reader.transfers(slot).await?;
+        let transfers = self.reader.transfers(slot, header.version).await?;
         let transfers = transfers.into_iter().map(TransferLine::from).collect();
         writer.line(&Line::Transfers(Box::new(TransfersLine { transfers }))).await?;
-        writer.line(&Line::Header(Box::new(HeaderLine { header, checkpoint }))).await?;
+        let line = HeaderLine { header: header.clone(), checkpoint };
+        writer.line(&Line::Header(Box::new(line))).await?;
         self.roots.insert(frontier.root());
-        writer.seal().await
+        writer.seal().await?;
+        Ok(header)
+    }
+
+    async fn clearing(&self, slot: Slot) -> Result<Signed<Clearing>, ExportFault> {
+        let missing =
+            || ExportFault::Inconsistent { slot, what: "its clearing is missing".to_owned() };
+        self.reader.signed_clearing(slot).await?.ok_or_else(missing)
     }
 
     /// Writes the checkpoints that connect an older root, which a clearing refers to, with the log.
@@ -203,22 +227,17 @@ impl Export {
         if self.roots.contains(&root) {
             return Ok(());
         }
-        let found = if root.is_zero() {
-            // The log was empty: the entry that follows is the first one.
-            self.reader.settled_range().await?.map(|(first, _)| first)
-        } else {
-            self.reader.slot_of_root(root).await?
-        };
-        let bound = self.first.offset(-MAX_BEFORE);
-        let Some(oldest) = found.filter(|found| *found < self.first && *found > bound) else {
+        // Of an empty log, the entry that follows is the first one.
+        let found = if root.is_zero() { Some(0) } else { self.reader.index_of_root(root).await? };
+        let first = self.street.log.size();
+        let Some(oldest) = found.filter(|&found| found < first && first - found <= MAX_BEFORE)
+        else {
             let what = format!("its clearing refers to a log root {root} that is not on record");
             return Err(ExportFault::Inconsistent { slot, what });
         };
-        let newest = self.before.first().copied().unwrap_or(self.first).previous();
-        let mut slot = newest;
-        while slot >= oldest {
-            self.write_before(slot, writer).await?;
-            slot = slot.previous();
+        let newest = self.before.first().copied().unwrap_or(first);
+        for index in (oldest..newest).rev() {
+            self.write_before(index, writer).await?;
         }
         self.roots.insert(root);
         Ok(())
@@ -226,11 +245,11 @@ impl Export {
 
     async fn write_before(
         &mut self,
-        slot: Slot,
+        index: u64,
         writer: &mut Writer<impl AsyncFnMut(String) -> io::Result<()>>,
     ) -> Result<(), ExportFault> {
-        let Some(entry) = self.reader.log_entry(slot).await? else { return Ok(()) };
-        self.before.insert(slot);
+        let Some(entry) = self.reader.log_entry_at(index).await? else { return Ok(()) };
+        self.before.insert(index);
         self.roots.insert(entry.frontier.root());
         let checkpoint = CheckpointLine { checkpoint: entry.checkpoint };
         writer.line(&Line::Before(Box::new(checkpoint))).await
@@ -255,11 +274,11 @@ impl Export {
 async fn members(
     config: &Config,
     reader: &Reader,
-    first: Slot,
+    index: u64,
 ) -> Result<Vec<MemberLine>, ReadFault> {
     let mut members = Vec::with_capacity(config.households.len());
     for home in &config.households {
-        let statement = reader.statement_before(&home.point, first).await?;
+        let statement = reader.statement_before(&home.point, index).await?;
         let rewards = statement.map(|statement| statement.reward_total).unwrap_or_default();
         members.push(MemberLine {
             point: home.point.clone(),

@@ -18,7 +18,7 @@ use units::{CommunityId, PointId};
 use crate::rules::GridForm;
 
 /// Version of this form.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// Why a reading from before the street's first slot does not count.
 pub const TOO_EARLY: &str = "the street had not begun";
@@ -40,7 +40,8 @@ pub enum Line {
     Earlier(Box<ClearingLine>),
     /// A household's reading before the first slot.
     Baseline(Box<ReadingLine>),
-    /// The result of a slot's auction; the first line of its block.
+    /// The result of a slot's auction; the first line of its block. A block without one is of a slot
+    /// that was settled again.
     Clearing(Box<ClearingLine>),
     /// An order in the slot's book.
     Order(Box<OrderLine>),
@@ -48,7 +49,7 @@ pub enum Line {
     Reading(Box<ReadingLine>),
     /// A household's bill.
     Statement(Box<StatementLine>),
-    /// The slot's ledger entries.
+    /// The slot's ledger entries; of a later version, the differences.
     Transfers(Box<TransfersLine>),
     /// The slot's log entry.
     Header(Box<HeaderLine>),
@@ -78,6 +79,8 @@ pub struct Street {
     pub last_slot: i64,
     /// Orders are accepted until this long before a slot.
     pub gate_lead_s: u32,
+    /// How many slots back a slot is settled again when a meter comes late; 0 = never.
+    pub correct_within_slots: u32,
     /// Reward per eligible Wh, 10⁻¹⁸ tokens, decimal.
     pub reward_rate: String,
     /// Most rewards per slot, 10⁻¹⁸ tokens, decimal.

@@ -14,6 +14,7 @@ mod blocks;
 mod findings;
 mod meters;
 mod opening;
+mod revision;
 mod settlement;
 mod slot;
 mod state;

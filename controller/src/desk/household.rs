@@ -43,6 +43,13 @@ impl Enrolment {
     }
 }
 
+/// A reading's place in its household's chain.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mark {
+    pub(super) seq: u64,
+    pub(super) digest: B256,
+}
+
 /// A member and its watermarks.
 #[derive(Debug, Clone)]
 pub(super) struct Household {
@@ -57,8 +64,10 @@ pub(super) struct Household {
     pub(super) settled: Option<(Slot, Registers)>,
     /// Readings that are not settled, by the slot they end.
     pub(super) edges: BTreeMap<Slot, Registers>,
-    /// Their digests.
-    pub(super) edge_digests: BTreeMap<Slot, B256>,
+    /// Which readings these are.
+    pub(super) marks: BTreeMap<Slot, Mark>,
+    /// The newest reading that is settled; 0 = none.
+    pub(super) settled_seq: u64,
     /// Slot of the newest plausible reading; one with an impossible time must not block later ones.
     pub(super) last_slot: Option<Slot>,
     /// Time of the newest live message.
@@ -74,7 +83,8 @@ impl Household {
             order_seq: 0,
             settled: None,
             edges: BTreeMap::new(),
-            edge_digests: BTreeMap::new(),
+            marks: BTreeMap::new(),
+            settled_seq: 0,
             last_slot: None,
             live_ms: i64::MIN,
         }
@@ -104,8 +114,12 @@ impl Household {
         self.settled = settled;
         let later = self.edges.split_off(&slot.next());
         self.edges = later;
-        let later = self.edge_digests.split_off(&slot.next());
-        std::mem::replace(&mut self.edge_digests, later).into_values().collect()
+        let later = self.marks.split_off(&slot.next());
+        let released = std::mem::replace(&mut self.marks, later);
+        if let Some((_, newest)) = released.last_key_value() {
+            self.settled_seq = newest.seq;
+        }
+        released.into_values().map(|mark| mark.digest).collect()
     }
 
     pub(super) fn watermark(&self, reward_total: u128) -> Watermark {
@@ -116,6 +130,7 @@ impl Household {
             reading_head: self.reading_head,
             order_seq: self.order_seq,
             settled: self.settled,
+            settled_seq: self.settled_seq,
             reward_total,
         }
     }

@@ -30,15 +30,16 @@ pub use record::{
     AnchorDraft, ClearedRecord, FillRecord, Outgoing, ReadingRecord, Record, RefusalRecord,
     SettledRecord, StatementRecord, Watermark,
 };
-pub use restore::{RestoreFault, Saved, SavedClearing};
-use rounds::Cleared;
+pub use restore::{RestoreFault, Saved, SavedClearing, SavedEdge, SavedRevision};
 
 use crate::config::MarketConfig;
-use crate::rules::StreetGrid;
+use crate::rules::{Cleared, Revision, StreetGrid};
 use crate::tariff::Tariff;
 
-/// Most slots that one step clears, and settles, when it has to catch up.
+/// Most slots that one step clears when it has to catch up.
 const MAX_SLOTS_PER_STEP: usize = 16;
+/// Most entries of the log that one step makes: slots that are settled, or settled again.
+const MAX_ENTRIES_PER_STEP: usize = 16;
 /// How far ahead orders are taken.
 const MAX_SLOTS_AHEAD: i64 = 96;
 
@@ -96,8 +97,8 @@ pub struct Step {
     pub solve: Option<market::Book>,
     /// Present flows of households, for display.
     pub live: Vec<Live>,
-    /// Households that ask for their statements after a slot.
-    pub resend: Vec<(PointId, Slot)>,
+    /// Households that ask for statements again.
+    pub resend: Vec<Ask>,
     /// Households that came further; how far is recorded once, at the end of the step.
     moved: BTreeSet<PointId>,
 }
@@ -110,6 +111,10 @@ pub struct Desk {
     books: BTreeMap<Slot, BTreeMap<PointId, BookOrder>>,
     /// Cleared slots that are not settled.
     cleared: BTreeMap<Slot, Cleared>,
+    /// Settled slots that can be settled again, with their newest settlement.
+    past: BTreeMap<Slot, Revision>,
+    /// Whether settling stopped at its bound, so that it should go on at once.
+    is_behind: bool,
     /// The book that the solver is looking at.
     solving: Option<rounds::Solving>,
     /// When this desk was opened, Unix milliseconds.
@@ -163,6 +168,9 @@ impl Desk {
     /// milliseconds.
     #[must_use]
     pub fn next_due_ms(&self, now_ms: i64) -> i64 {
+        if self.is_behind {
+            return now_ms;
+        }
         let market = &self.setup.market;
         let slot = self.next_settle;
         let settle = [slot.end_ms(), self.deadline_ms(slot)].into_iter().find(|&due| due > now_ms);
@@ -181,6 +189,12 @@ impl Desk {
     #[must_use]
     pub const fn next_settle(&self) -> Slot {
         self.next_settle
+    }
+
+    /// How many entries the log has.
+    #[must_use]
+    pub const fn log_size(&self) -> u64 {
+        self.log.size()
     }
 
     /// The operator's address.
@@ -284,7 +298,7 @@ impl Desk {
         step: &mut Step,
     ) -> Result<(), Rejected> {
         let ask = self.verify::<Ask>(envelope, point, |ask| &ask.point)?;
-        step.resend.push((point.clone(), Slot::new(ask.body().after_slot)));
+        step.resend.push(ask.body().clone());
         Ok(())
     }
 
@@ -298,6 +312,12 @@ impl Desk {
         let slot = Slot::new(audit.body().slot);
         if slot >= self.next_settle {
             return Err(Rejected::new("untimely", format!("slot {slot} is not settled")));
+        }
+        // Every version but the first found a meter that was missing.
+        let versions = self.households.len() as u64 + 1;
+        if !(1..=versions).contains(&u64::from(audit.body().version)) {
+            let detail = format!("version {} of slot {slot}", audit.body().version);
+            return Err(Rejected::new("malformed", detail));
         }
         if audit.body().reason.len() > 1_000 {
             return Err(Rejected::new("oversize", "a reason has at most 1000 characters"));

@@ -3,7 +3,7 @@
 use protocol::{Down, Reading, Receipt, Topic};
 use units::{PointId, Slot};
 
-use super::household::Household;
+use super::household::{Household, Mark};
 use super::{Desk, Envelope, ReadingRecord, Record, Rejected, Step};
 use crate::rules::{self, Implausible, MAX_SKEW_MS, MAX_SLOT, Registers};
 
@@ -34,7 +34,7 @@ impl Desk {
         household.reading_head = digest;
         if quarantine.is_none() && counts {
             household.edges.insert(slot, registers);
-            household.edge_digests.insert(slot, digest);
+            household.marks.insert(slot, Mark { seq, digest });
         }
         if quarantine.is_none() {
             household.last_slot = household.last_slot.max(Some(slot));

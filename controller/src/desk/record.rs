@@ -8,7 +8,7 @@ use protocol::{
 use serde::{Deserialize, Serialize};
 use units::{Energy, PointId, Price, Slot};
 
-use crate::rules::Registers;
+use crate::rules::{Member, Registers};
 
 /// A row to be written; all of a step's rows are one transaction.
 #[derive(Debug)]
@@ -68,6 +68,8 @@ pub struct Watermark {
     pub order_seq: u64,
     /// Registers up to which everything is settled.
     pub settled: Option<(Slot, Registers)>,
+    /// The newest reading that is settled; 0 = none.
+    pub settled_seq: u64,
     /// Rewards so far, 10⁻¹⁸ tokens.
     pub reward_total: u128,
 }
@@ -102,7 +104,7 @@ pub struct FillRecord {
     pub order: B256,
 }
 
-/// A settled slot.
+/// A slot that was settled, or settled again.
 #[derive(Debug)]
 pub struct SettledRecord {
     /// The header at its place in the log.
@@ -117,6 +119,10 @@ pub struct SettledRecord {
     pub statements: Vec<StatementRecord>,
     /// The ledger entries.
     pub transfers: Vec<Transfer>,
+    /// What it adds to the sums of its epoch.
+    pub moved: Totals,
+    /// Who was billed with which meters, while the slot can still be settled again.
+    pub members: Option<Vec<Member>>,
 }
 
 /// A statement as it is sent.
@@ -124,6 +130,8 @@ pub struct SettledRecord {
 pub struct StatementRecord {
     /// Its leaf.
     pub leaf: B256,
+    /// The household's newest reading that is settled after it; 0 = none.
+    pub reading_seq: u64,
     /// All that the household gets.
     pub delivery: Delivery,
 }
@@ -204,8 +212,9 @@ impl AnchorDraft {
         chain::RewardsTree::new(earned).expect("checked by the rewards' running total")
     }
 
-    /// Adds the next settled slot.
-    pub fn add(&mut self, slot: Slot, totals: &Totals) {
+    /// Adds the next entry of the log: the settlement of the next slot, or a later version of an
+    /// earlier one. `totals` is what it moved.
+    pub fn add(&mut self, slot: Slot, version: u32, totals: &Totals) {
         let sum = &mut self.totals;
         for (into, value) in [
             (&mut sum.import_wh, totals.import_wh),
@@ -218,9 +227,13 @@ impl AnchorDraft {
             (&mut sum.supplier, totals.supplier),
             (&mut sum.reward_wh, totals.reward_wh),
         ] {
-            *into = into.checked_add(value).expect("an epoch has at most 960 bounded slots");
+            *into = into.checked_add(value).expect(
+                "an epoch has at most 960 bounded slots, each settled at most once per member",
+            );
         }
         sum.reward_total = totals.reward_total;
-        self.to_slot = slot;
+        if version == 1 {
+            self.to_slot = slot;
+        }
     }
 }

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use market::{Clearing, Cumulative, Mint};
+use market::{Clearing, Cumulative, Mint, Terms};
 use protocol::{B256, Order, Signed, Totals, merkle};
-use units::{PointId, Slot};
+use units::{Energy, PointId, Slot};
 
-use super::household::Household;
+use super::household::{Household, Mark};
 use super::{AnchorDraft, BookOrder, Cleared, Desk, Setup, Watermark};
-use crate::rules::{Registers, StreetGrid};
+use crate::rules::{Member, Registers, Revision, StreetGrid};
 
 /// What the store knows; see the schema for the meaning of each part.
 #[derive(Debug, Default)]
@@ -19,23 +19,53 @@ pub struct Saved {
     /// Watermarks.
     pub households: Vec<Watermark>,
     /// Readings that count and are not settled.
-    pub edges: Vec<(PointId, Slot, Registers, B256)>,
+    pub edges: Vec<SavedEdge>,
     /// Slot of each household's newest plausible reading.
     pub last_slots: Vec<(PointId, Slot)>,
     /// Orders of slots that are not cleared, oldest sequence first.
     pub orders: Vec<Signed<Order>>,
     /// Cleared slots that are not settled.
     pub clearings: Vec<SavedClearing>,
+    /// Newest settlements of slots in which a meter is missing.
+    pub past: Vec<SavedRevision>,
     /// Grids of these slots by digest.
     pub grids: BTreeMap<B256, StreetGrid>,
     /// Newest cleared slot.
     pub last_cleared: Option<Slot>,
-    /// Newest settled slot and the log after it.
+    /// Newest settled slot, and the log as it stands.
     pub log: Option<(Slot, merkle::Frontier)>,
     /// Number and last slot of the newest epoch that was handed to the chain.
     pub last_anchor: Option<(u64, Slot)>,
-    /// Totals of the slots settled since.
-    pub epoch: Vec<(Slot, Totals)>,
+    /// The log's entries since: slot, version, and what each moved.
+    pub epoch: Vec<(Slot, u32, Totals)>,
+}
+
+/// A reading that counts and is not settled.
+#[derive(Debug)]
+pub struct SavedEdge {
+    /// Metering point.
+    pub point: PointId,
+    /// The slot that it ends.
+    pub slot: Slot,
+    /// What the meter showed.
+    pub registers: Registers,
+    /// Its sequence number.
+    pub seq: u64,
+    /// Its digest.
+    pub digest: B256,
+}
+
+/// The newest settlement of a slot.
+#[derive(Debug)]
+pub struct SavedRevision {
+    /// Its auction.
+    pub clearing: SavedClearing,
+    /// Which settlement it is.
+    pub version: u32,
+    /// Who was billed, with which meters.
+    pub members: Vec<Member>,
+    /// Energy that earned rewards in version 1.
+    pub rewarded: BTreeMap<PointId, Energy>,
 }
 
 /// A cleared slot.
@@ -47,6 +77,8 @@ pub struct SavedClearing {
     pub orders_root: B256,
     /// Seed of the draws.
     pub seed: B256,
+    /// The supplier's terms, as they were published.
+    pub terms: Terms,
     /// Digest of the grid; zero on a plate.
     pub grid: B256,
 }
@@ -89,8 +121,8 @@ impl Desk {
         let next_gate = saved.last_cleared.map_or(first, Slot::next);
         let (seq, from) = saved.last_anchor.map_or((1, first), |(seq, to)| (seq + 1, to.next()));
         let mut epoch = AnchorDraft::empty(seq, from);
-        for (slot, totals) in &saved.epoch {
-            epoch.add(*slot, totals);
+        for (slot, version, totals) in &saved.epoch {
+            epoch.add(*slot, *version, totals);
         }
         let mut households: BTreeMap<PointId, Household> = setup
             .enrolments
@@ -102,6 +134,8 @@ impl Desk {
             households,
             books: BTreeMap::new(),
             cleared: BTreeMap::new(),
+            past: BTreeMap::new(),
+            is_behind: false,
             solving: None,
             opened_ms: now_ms,
             first_slot: first,
@@ -125,11 +159,21 @@ impl Desk {
             saved.grids.into_iter().map(|(digest, grid)| (digest, Arc::new(grid))).collect();
         grids.insert(B256::ZERO, Arc::default());
         grids.insert(desk.setup.grid.digest(), Arc::clone(&desk.setup.grid));
-        for SavedClearing { clearing, orders_root, seed, grid } in saved.clearings {
-            let slot = clearing.slot;
-            let known = grids.get(&grid).map(Arc::clone);
+        let on_grid = |saved: SavedClearing| {
+            let SavedClearing { clearing, orders_root, seed, terms, grid } = saved;
+            let (slot, known) = (clearing.slot, grids.get(&grid).map(Arc::clone));
             let grid = known.ok_or(RestoreFault::NoGrid { slot, grid })?;
-            desk.cleared.insert(slot, Cleared { clearing, orders_root, seed, grid });
+            Ok::<_, RestoreFault>(Cleared { clearing, orders_root, seed, terms, grid })
+        };
+        for saved in saved.clearings {
+            let cleared = on_grid(saved)?;
+            desk.cleared.insert(cleared.clearing.slot, cleared);
+        }
+        for SavedRevision { clearing, version, members, rewarded } in saved.past {
+            let revision = Revision { cleared: on_grid(clearing)?, version, members, rewarded };
+            if desk.is_open(&revision) {
+                desk.past.insert(revision.slot(), revision);
+            }
         }
         Ok(desk)
     }
@@ -160,15 +204,16 @@ fn restore_households(
             household.reading_seq = row.reading_seq;
             household.reading_head = row.reading_head;
             household.settled = row.settled;
+            household.settled_seq = row.settled_seq;
         }
     }
-    for (point, slot, registers, digest) in &saved.edges {
+    for SavedEdge { point, slot, registers, seq, digest } in &saved.edges {
         if saved.first_slot.is_some_and(|first| *slot < first.previous()) {
             continue;
         }
         if let Some(household) = households.get_mut(point).filter(|known| known.reading_seq > 0) {
             household.edges.insert(*slot, *registers);
-            household.edge_digests.insert(*slot, *digest);
+            household.marks.insert(*slot, Mark { seq: *seq, digest: *digest });
         }
     }
     for (point, slot) in &saved.last_slots {

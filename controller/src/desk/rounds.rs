@@ -8,17 +8,7 @@ use protocol::{B256, Down, Fill, Offer, Public, Topic};
 use units::{Energy, PointId, Price, Slot};
 
 use super::{BookOrder, ClearedRecord, Desk, FillRecord, MAX_SLOTS_PER_STEP, Record, Step};
-use crate::rules::{self, PriceTree, StreetGrid, digests_root, network, on_wire, seed};
-
-/// A cleared slot that waits for its readings.
-#[derive(Debug, Clone)]
-pub(super) struct Cleared {
-    pub(super) clearing: Clearing,
-    pub(super) orders_root: B256,
-    pub(super) seed: B256,
-    /// The grid that it was found on, which may not be today's after a start.
-    pub(super) grid: Arc<StreetGrid>,
-}
+use crate::rules::{self, Cleared, PriceTree, digests_root, network, on_wire, seed};
 
 /// What decides ties in a slot, fixed when its gate closes.
 #[derive(Debug, Clone, Copy)]
@@ -142,8 +132,8 @@ impl Desk {
             fills,
             solve_us,
         })));
-        let grid = Arc::clone(&self.setup.grid);
-        self.cleared.insert(slot, Cleared { clearing, orders_root, seed, grid });
+        let (grid, terms) = (Arc::clone(&self.setup.grid), self.terms(slot));
+        self.cleared.insert(slot, Cleared { clearing, orders_root, seed, terms, grid });
         self.next_gate = slot.next();
     }
 

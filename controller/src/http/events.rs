@@ -46,6 +46,8 @@ pub enum Event {
     Cleared(Slot),
     /// A slot is settled.
     Settled(Slot),
+    /// A slot is settled again, because a meter came late.
+    Corrected(Slot),
     /// An epoch is final on the chain.
     Anchored(u64),
     /// A household has judged a bill.
@@ -54,6 +56,8 @@ pub enum Event {
         point: PointId,
         /// The slot of the bill.
         slot: Slot,
+        /// Which settlement of the slot.
+        version: u32,
         /// Whether everything held.
         verified: bool,
     },
@@ -152,6 +156,7 @@ impl Hub {
 struct AuditEvent {
     point: String,
     slot: i64,
+    version: u32,
     verified: bool,
 }
 
@@ -165,13 +170,15 @@ async fn tell(api: &Api, event: &Event, id: u64) -> Result<Option<Bytes>, ReadFa
         Event::Offer(slot) => Ok(Some(message("offer", id, &street::offer(api, *slot)))),
         Event::Cleared(number) => slot("cleared", *number).await,
         Event::Settled(number) => slot("settled", *number).await,
+        Event::Corrected(number) => slot("corrected", *number).await,
         Event::Anchored(seq) => {
             let summary = api.reader.anchor(*seq).await?.map(AnchorSummary::from);
             Ok(summary.map(|summary| message("anchored", id, &summary)))
         }
-        Event::Audit { point, slot, verified } => {
-            let (point, slot, verified) = (point.to_string(), slot.number(), *verified);
-            Ok(Some(message("audit", id, &AuditEvent { point, slot, verified })))
+        Event::Audit { point, slot, version, verified } => {
+            let (point, slot) = (point.to_string(), slot.number());
+            let (version, verified) = (*version, *verified);
+            Ok(Some(message("audit", id, &AuditEvent { point, slot, version, verified })))
         }
     }
 }
@@ -183,8 +190,9 @@ fn message(name: &str, id: u64, data: &impl Serialize) -> Bytes {
 
 /// What happens, as it happens
 ///
-/// Events: `live` (as in /street, at most once a second), `offer`, `cleared` and `settled` (a slot),
-/// `anchored` (an epoch), `audit` ({point, slot, verified}). Comments every 15 seconds keep the line
+/// Events: `live` (as in /street, at most once a second), `offer`, `cleared`, `settled` and
+/// `corrected` (a slot; corrected: settled again, because a meter came late), `anchored` (an epoch),
+/// `audit` ({point, slot, version, verified}). Comments every 15 seconds keep the line
 /// open. There is no replay: read the present state after a reconnect.
 #[utoipa::path(
     get,

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use ::chain::At;
 use actix_web::{HttpResponse, web};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use units::Slot;
-use utoipa::ToSchema;
+use units::{PointId, Slot};
+use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::anchors::AnchorSummary;
@@ -16,7 +16,7 @@ use super::error::{ApiError, ErrorView};
 use super::street::{day_of, enrolled};
 use crate::config::HouseholdConfig;
 use crate::live::Seen;
-use crate::store::read::{AllTime, MeterRow, StatementRow};
+use crate::store::read::{AllTime, MeterRow, StatementRow, VersionRow};
 
 /// Statements on a household's page: a day.
 const STATEMENTS: u32 = 96;
@@ -160,7 +160,11 @@ pub struct StatementView {
     slot: i64,
     /// Its first moment, Unix milliseconds.
     start_ms: i64,
-    /// Whether the meter was read in time.
+    /// Which settlement of the slot this is, from 1: the newest.
+    version: u32,
+    /// All settlements of the slot, the first one first; empty when there was only one.
+    versions: Vec<VersionView>,
+    /// Whether the meter is known.
     measured: bool,
     /// Metered import.
     import_wh: i64,
@@ -200,6 +204,32 @@ pub struct StatementView {
     log_index: u64,
     /// Epoch on the chain that contains the slot, once it is final.
     anchored_seq: Option<u64>,
+}
+
+/// One settlement of a slot: the first at the deadline, the next when a meter had come late.
+#[derive(Serialize, ToSchema)]
+pub struct VersionView {
+    /// Counts from 1.
+    version: u32,
+    /// When it was settled, Unix milliseconds of market time.
+    time_ms: i64,
+    /// Whether the household's own meter was there.
+    measured: bool,
+    /// Meters that were missing, of all households.
+    missing: u32,
+    /// The bill as it was then.
+    amount_nano: i64,
+    /// Position of its header in the log.
+    log_index: u64,
+}
+
+/// Which version.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ProofQuery {
+    /// Which settlement of the slot, from 1; the newest when absent.
+    version: Option<u32>,
 }
 
 /// A household's verdict on one bill.
@@ -274,8 +304,27 @@ pub async fn household(
         claimable: claimable.map(|tokens| tokens.to_string()),
         claimed: claimed.map(|tokens| tokens.to_string()),
         meter: meter.into(),
-        statements: rows.into_iter().map(StatementView::from).collect(),
+        statements: statement_views(&api, &point, rows).await?,
     }))
+}
+
+/// Bills, each with all its versions.
+async fn statement_views(
+    api: &Api,
+    point: &PointId,
+    rows: Vec<StatementRow>,
+) -> Result<Vec<StatementView>, ApiError> {
+    let mut views: Vec<StatementView> = rows.into_iter().map(StatementView::from).collect();
+    let slots = || views.iter().map(|view| Slot::new(view.slot));
+    let (Some(first), Some(last)) = (slots().min(), slots().max()) else { return Ok(views) };
+    let mut versions: BTreeMap<i64, Vec<VersionView>> = BTreeMap::new();
+    for row in api.reader.versions(point, first, last).await? {
+        versions.entry(row.statement.slot).or_default().push(row.into());
+    }
+    for view in &mut views {
+        view.versions = versions.remove(&view.slot).unwrap_or_default();
+    }
+    Ok(views)
 }
 
 /// One bill with everything that proves it
@@ -285,23 +334,35 @@ pub async fn household(
     params(
         ("point" = String, Path, description = "Metering point"),
         ("slot" = i64, Path, description = "Quarter-hours since 1970-01-01T00:00Z"),
+        ProofQuery,
     ),
     responses((status = 200, body = ProofView), (status = 404, body = ErrorView))
 )]
 pub async fn proof(
     api: web::Data<Api>,
     path: web::Path<(String, i64)>,
+    query: web::Query<ProofQuery>,
 ) -> Result<HttpResponse, ApiError> {
     let (name, slot) = path.into_inner();
     let (point, slot) = (enrolled(&api, &name)?, Slot::new(slot));
-    let Some(Value::Object(delivery)) = api.reader.delivery(&point, slot).await? else {
+    let delivery = api.reader.delivery(&point, slot, query.version).await?;
+    let Some(Value::Object(delivery)) = delivery else {
+        let version = query.version.map(|version| format!("version {version} of "));
         return Err(ApiError::not_found(
             "no_such_statement",
-            format!("slot {} ({slot}) is not settled for {point}", slot.number()),
+            format!(
+                "{}slot {} ({slot}) is not settled for {point}",
+                version.unwrap_or_default(),
+                slot.number()
+            ),
             "a slot is settled when all meters are read or the metering deadline has passed",
         ));
     };
-    let anchor = api.reader.anchor_of(slot).await?.map(AnchorSummary::from);
+    let index = delivery.get("header").and_then(|header| header.get("index")?.as_u64());
+    let anchor = match index {
+        Some(index) => api.reader.anchor_of(index).await?.map(AnchorSummary::from),
+        None => None,
+    };
     let delivery = delivery.into_iter().collect();
     Ok(HttpResponse::Ok().json(ProofView { delivery, anchor }))
 }
@@ -322,7 +383,7 @@ fn summary(
         today.grid_import_wh += row.statement.import_wh - row.local_import().wh();
         today.grid_export_wh += row.statement.export_wh - row.local_export().wh();
         today.amount_nano += row.statement.amount;
-        today.saved_nano += row.alone().nano() - row.statement.amount;
+        today.saved_nano += row.alone.nano() - row.statement.amount;
         reward_wh += row.statement.reward_wh;
     }
     HouseholdSummary {
@@ -391,11 +452,13 @@ impl LiveView {
 impl From<StatementRow> for StatementView {
     fn from(row: StatementRow) -> Self {
         let (local_import_wh, local_export_wh) = (row.local_import().wh(), row.local_export().wh());
-        let alone_nano = row.alone().nano();
-        let StatementRow { statement, retail, feed_in, log_index, audit, anchored_seq } = row;
+        let StatementRow { statement, retail, feed_in, alone, log_index, audit, anchored_seq } =
+            row;
         Self {
             slot: statement.slot,
             start_ms: Slot::new(statement.slot).start_ms(),
+            version: statement.version,
+            versions: Vec::new(),
             measured: statement.measured,
             import_wh: statement.import_wh,
             export_wh: statement.export_wh,
@@ -411,7 +474,7 @@ impl From<StatementRow> for StatementView {
             late_import_wh: statement.late.iter().map(|line| line.import_wh).sum(),
             late_export_wh: statement.late.iter().map(|line| line.export_wh).sum(),
             amount_nano: statement.amount,
-            alone_nano,
+            alone_nano: alone.nano(),
             reward_wh: statement.reward_wh,
             audit: audit.map(|audit| AuditView {
                 verified: audit.verified,
@@ -420,6 +483,20 @@ impl From<StatementRow> for StatementView {
             }),
             log_index,
             anchored_seq,
+        }
+    }
+}
+
+impl From<VersionRow> for VersionView {
+    fn from(row: VersionRow) -> Self {
+        let VersionRow { statement, missing, log_index, time_ms } = row;
+        Self {
+            version: statement.version,
+            time_ms,
+            measured: statement.measured,
+            missing,
+            amount_nano: statement.amount,
+            log_index,
         }
     }
 }

@@ -46,6 +46,9 @@ pub struct SlotSummary {
     start_ms: i64,
     /// How far it has come.
     pub state: SlotState,
+    /// Which settlement of the slot these figures are of: 2 and more when a meter had come late; null
+    /// until settled.
+    version: Option<u32>,
     /// The supplier's price.
     retail: i64,
     /// What the supplier pays.
@@ -99,7 +102,10 @@ pub struct SlotView {
     summary: SlotSummary,
     /// The book by price.
     curves: CurvesView,
-    /// The signed log entry; null until settled.
+    /// The log entries of all settlements of the slot, the first one first.
+    #[schema(value_type = Vec<Object>)]
+    versions: Vec<Value>,
+    /// The signed log entry of the newest settlement; null until settled.
     #[schema(value_type = Option<Object>)]
     header: Option<Value>,
     /// The operator's signature under the log that ends with this slot; null until settled.
@@ -170,12 +176,12 @@ pub async fn slot(api: web::Data<Api>, path: web::Path<i64>) -> Result<HttpRespo
     };
     let (bids, asks) = api.reader.levels(number).await?;
     let view = |levels: Vec<Level>| levels.into_iter().map(LevelView::from).collect();
-    let header = row
-        .header
-        .as_ref()
-        .map(|header| serde_json::to_value(header).expect("headers are plain data"));
+    let plain = |header| serde_json::to_value(header).expect("headers are plain data");
+    let versions = api.reader.headers(number).await?.into_iter().map(plain).collect();
+    let header = row.header.clone().map(plain);
     Ok(HttpResponse::Ok().json(SlotView {
         curves: CurvesView { bids: view(bids), asks: view(asks) },
+        versions,
         header,
         checkpoint: api.reader.checkpoint(number).await?,
         clearing: api.reader.clearing(number).await?,
@@ -212,6 +218,7 @@ impl From<SlotRow> for SlotSummary {
             slot: row.slot.number(),
             start_ms: row.slot.start_ms(),
             state: if header.is_some() { SlotState::Settled } else { SlotState::Cleared },
+            version: header.map(|header| header.version),
             retail: row.retail.nano_per_wh(),
             feed_in: row.feed_in.nano_per_wh(),
             price: row.price.map(Price::nano_per_wh),

@@ -28,10 +28,11 @@ pub fn rank(seed: B256, who: &[u8]) -> [u8; 32] {
     keccak256([seed.as_slice(), who].concat()).0
 }
 
-/// The salt of one statement: `keccak256(secret ‖ slot ‖ point)`. The secret never leaves the
+/// The salt of one statement: `keccak256(secret ‖ slot ‖ version ‖ point)`. The secret never leaves the
 /// controller, so a statement's leaf cannot be guessed from its content.
 #[must_use]
-pub fn salt(secret: &[u8; 32], slot: Slot, point: &PointId) -> B256 {
-    let slot = slot.number().to_be_bytes();
-    keccak256([secret.as_slice(), slot.as_slice(), point.as_str().as_bytes()].concat())
+pub fn salt(secret: &[u8; 32], slot: Slot, version: u32, point: &PointId) -> B256 {
+    let (slot, version) = (slot.number().to_be_bytes(), version.to_be_bytes());
+    let point = point.as_str().as_bytes();
+    keccak256([secret.as_slice(), slot.as_slice(), version.as_slice(), point].concat())
 }

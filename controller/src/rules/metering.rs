@@ -35,7 +35,7 @@ pub struct Span {
 }
 
 /// What is known about one metering point when a slot is settled.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metering {
     /// The slot's own energy; none when an edge of the slot is not known.
     pub on_time: Option<Span>,
@@ -72,6 +72,32 @@ pub fn meter(
         metering.settled = Some((edge, registers));
     }
     metering
+}
+
+/// The first late span of exactly one slot, before `next`, that `takes` a slot of its own, with the
+/// spans before it that do not. None when there is no such span.
+pub(super) fn meter_first(
+    settled: Option<(Slot, Registers)>,
+    edges: &BTreeMap<Slot, Registers>,
+    next: Slot,
+    takes: impl Fn(Slot) -> bool,
+) -> Option<Metering> {
+    let mut metering = Metering { on_time: None, late: Vec::new(), settled };
+    for (&edge, &registers) in edges.range(..next) {
+        let from = metering.settled;
+        if from.is_some_and(|(from, _)| edge <= from) {
+            continue;
+        }
+        metering.settled = Some((edge, registers));
+        let Some((from, before)) = from else { continue };
+        let span = span(from, before, edge, registers);
+        if span.slots == 1 && takes(edge) {
+            metering.on_time = Some(span);
+            return Some(metering);
+        }
+        metering.late.push(span);
+    }
+    None
 }
 
 fn span(from: Slot, before: Registers, edge: Slot, registers: Registers) -> Span {

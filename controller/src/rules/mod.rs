@@ -5,6 +5,7 @@ mod draw;
 mod metering;
 mod ordering;
 mod plausible;
+mod revision;
 mod settling;
 mod street_grid;
 
@@ -13,6 +14,9 @@ pub use metering::{Metering, Registers, Span, meter};
 pub use ordering::{OrderFault, side, to_market};
 pub use plausible::{
     Connection, Implausible, MAX_SKEW_MS, MAX_SLOT, energy_bound, implausible, registers,
+};
+pub use revision::{
+    Cleared, Found, MAX_CORRECT_WITHIN, Revision, find, moved, rewarded, settle_again,
 };
 pub use settling::{Member, Outcome, Place, SettlingFault, SlotBasis, settle_slot};
 pub use street_grid::{

@@ -7,12 +7,13 @@ use market::{
     Settlement, SettlementFault, Terms, Transfer, mint, post, settle,
 };
 use protocol::{B256, BusPrice, Header, LateLine, Statement, Totals, U256, merkle};
+use serde::{Deserialize, Serialize};
 use units::{Energy, PointId, Slot};
 
 use super::{Metering, StreetGrid, on_wire, rank};
 
 /// One metering point as a slot's settlement sees it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     /// The metering point.
     pub point: PointId,
@@ -23,6 +24,7 @@ pub struct Member {
 }
 
 /// Everything a slot's settlement depends on.
+#[derive(Clone, Copy)]
 pub struct SlotBasis<'a> {
     /// The slot's clearing.
     pub clearing: &'a Clearing,
@@ -55,12 +57,16 @@ pub enum SettlingFault {
 /// A slot's settlement before it is signed.
 #[derive(Debug, Clone)]
 pub struct Outcome {
+    /// Which settlement of the slot, from 1.
+    pub version: u32,
     /// Bills and sums, proven to conserve energy and money.
     pub settlement: Settlement,
     /// The ledger entries, pool empty after them.
     pub transfers: Vec<Transfer>,
     /// The public totals.
     pub totals: Totals,
+    /// What it adds to the sums of its epoch; the totals, unless it is a later version.
+    pub moved: Totals,
     /// All rewards after this slot.
     pub rewards: Cumulative,
     /// What the prices of those who traded on a grid are made of.
@@ -98,7 +104,8 @@ pub fn settle_slot(basis: &SlotBasis<'_>, rewards: &Cumulative) -> Result<Outcom
         Some((bill.point.clone(), price))
     });
     let buses = buses.collect();
-    Ok(Outcome { settlement, transfers, totals, rewards, buses })
+    let moved = totals.clone();
+    Ok(Outcome { version: 1, settlement, transfers, totals, moved, rewards, buses })
 }
 
 fn metered(basis: &SlotBasis<'_>, member: &Member) -> Metered {
@@ -163,6 +170,7 @@ impl Outcome {
             Statement {
                 point: bill.point.to_string(),
                 slot: slot.number(),
+                version: self.version,
                 salt: salt(&bill.point),
                 measured: bill.measured,
                 import_wh: import.metered.wh(),
@@ -191,6 +199,7 @@ impl Outcome {
         let count = |n: usize| u32::try_from(n).expect("bounded by the enrolment");
         Header {
             slot: slot.number(),
+            version: self.version,
             index: place.index,
             previous_root: place.previous_root,
             orders_root: place.orders_root,
@@ -205,6 +214,8 @@ impl Outcome {
             short_wh: short.wh(),
             long_wh: long.wh(),
             matched_wh: matched.wh(),
+            found_import_wh: self.moved.import_wh,
+            found_export_wh: self.moved.export_wh,
             totals: self.totals.clone(),
             time_ms: place.time_ms,
         }

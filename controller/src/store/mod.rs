@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use protocol::Address;
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteLockingMode, SqliteSynchronous,
 };
@@ -39,6 +39,16 @@ pub enum StoreFault {
     /// The schema could not be brought up to date.
     #[error("database schema: {0}")]
     Schema(#[from] sqlx::migrate::MigrateError),
+    /// The record is of a controller from before versioned settlements.
+    #[error(
+        "{}: the record was written by an older controller, whose settlements have no versions; keep \
+         the folder for its history and start with another data_dir",
+        path.display()
+    )]
+    Outdated {
+        /// The database.
+        path: PathBuf,
+    },
     /// The library linked in is too old.
     #[error("SQLite {0} can corrupt a write-ahead log; 3.51.3 or newer is needed")]
     OldSqlite(String),
@@ -106,7 +116,10 @@ impl Store {
         let lock = lock(path)?;
         let mut connection = options(path).create_if_missing(true).connect().await?;
         check_version(&mut connection).await?;
-        migrations().run(&mut connection).await?;
+        migrations().run(&mut connection).await.map_err(|fault| match fault {
+            MigrateError::VersionMismatch(_) => StoreFault::Outdated { path: path.to_owned() },
+            other => other.into(),
+        })?;
         let mut store = Self { connection, path: path.to_owned(), _lock: lock };
         store.own("community", community.as_str()).await?;
         store.own("operator", &operator.to_string()).await?;

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use protocol::{B256, Signed, merkle};
 use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
 use units::{Energy, PointId, Price, Slot};
 
-use super::rows::{hash, json, point, registers, slot, unsigned};
+use super::rows::{hash, json, point, registers, slot, stored, unsigned};
 use super::{Store, StoreFault};
-use crate::desk::{Saved, SavedClearing, Watermark};
-use crate::rules::StreetGrid;
+use crate::desk::{Saved, SavedClearing, SavedEdge, SavedRevision, Watermark};
+use crate::rules::{MAX_CORRECT_WITHIN, StreetGrid};
 
 impl Store {
     /// Everything that is not finished, and the watermarks of what is.
@@ -28,15 +29,18 @@ impl Store {
             .get(0);
         let last_cleared = last_cleared.map(Slot::new);
         let settled = log.as_ref().map(|(slot, _)| *slot).or(first_slot.map(Slot::previous));
-        let last_anchor = self.load_last_anchor().await?;
+        let (last_anchor, anchored) = self.load_last_anchor().await?.unzip();
+        let past = self.load_past(settled).await?;
+        let oldest = past.first().map(|revision| revision.clearing.clearing.slot.previous());
         Ok(Saved {
             households: self.load_households().await?,
             edges: self.load_edges(first_slot).await?,
             last_slots: self.load_last_slots().await?,
             orders: self.load_orders(last_cleared.or(settled)).await?,
             clearings: self.load_clearings(settled).await?,
-            grids: self.load_grids(settled).await?,
-            epoch: self.load_epoch(last_anchor.map(|(_, slot)| slot)).await?,
+            grids: self.load_grids(oldest.or(settled)).await?,
+            epoch: self.load_epoch(anchored.unwrap_or(0)).await?,
+            past,
             first_slot,
             last_cleared,
             log,
@@ -44,47 +48,52 @@ impl Store {
         })
     }
 
-    /// Statements of a household after a slot, as they were sent, oldest first.
+    /// Statements that a household asks for again, as they were sent, in the order of the log.
     ///
     /// # Errors
     /// [`StoreFault`].
     pub async fn deliveries(
         &mut self,
         point: &PointId,
-        after: Slot,
+        from_index: u64,
+        from_slot: Slot,
         most: i64,
     ) -> Result<Vec<String>, StoreFault> {
         let rows = sqlx::query(
-            "SELECT delivery FROM statement WHERE point = ? AND slot > ? ORDER BY slot LIMIT ?",
+            "SELECT delivery FROM statement WHERE point = ?1 AND log_index >= MAX(?2, \
+             (SELECT MIN(log_index) FROM header WHERE version = 1 AND slot >= ?3)) \
+             ORDER BY log_index LIMIT ?4",
         )
         .bind(point.as_str())
-        .bind(after.number())
+        .bind(i64::try_from(from_index).unwrap_or(i64::MAX))
+        .bind(from_slot.number())
         .bind(most)
         .fetch_all(&mut self.connection)
         .await?;
         rows.iter().map(|row| Ok(row.try_get("delivery")?)).collect()
     }
 
-    /// Statements after `after` up to `until` that nobody has audited, of one household or of all,
-    /// as they were sent, oldest first.
+    /// Statements among the log's `newest` entries before `until` that nobody has audited, of one
+    /// household or of all, as they were sent, in the order of the log.
     ///
     /// # Errors
     /// [`StoreFault`].
     pub async fn unaudited(
         &mut self,
         point: Option<&PointId>,
-        after: Slot,
-        until: Slot,
+        (newest, until): (u64, u64),
         most: i64,
     ) -> Result<Vec<(PointId, String)>, StoreFault> {
+        let index = |index: u64| i64::try_from(index).unwrap_or(i64::MAX);
         let rows = sqlx::query(
             "SELECT point, delivery FROM statement s WHERE (?1 IS NULL OR point = ?1) \
-             AND slot > ?2 AND slot <= ?3 AND NOT EXISTS (SELECT 1 FROM audit a \
-             WHERE a.slot = s.slot AND a.point = s.point) ORDER BY slot LIMIT ?4",
+             AND log_index >= ?2 AND log_index < ?3 AND NOT EXISTS (SELECT 1 FROM audit a \
+             WHERE a.slot = s.slot AND a.point = s.point AND a.version = s.version) \
+             ORDER BY log_index, point LIMIT ?4",
         )
         .bind(point.map(PointId::as_str))
-        .bind(after.number())
-        .bind(until.number())
+        .bind(index(until.saturating_sub(newest)))
+        .bind(index(until))
         .bind(most)
         .fetch_all(&mut self.connection)
         .await?;
@@ -92,17 +101,59 @@ impl Store {
     }
 
     async fn load_log(&mut self) -> Result<Option<(Slot, merkle::Frontier)>, StoreFault> {
-        let row = sqlx::query("SELECT slot, frontier FROM header ORDER BY log_index DESC LIMIT 1")
-            .fetch_optional(&mut self.connection)
-            .await?;
+        let row = sqlx::query(
+            "SELECT (SELECT MAX(slot) FROM header) AS slot, frontier FROM header \
+             ORDER BY log_index DESC LIMIT 1",
+        )
+        .fetch_optional(&mut self.connection)
+        .await?;
         row.map(|row| Ok((slot(&row, "slot")?, json(&row, "frontier")?))).transpose()
     }
 
-    async fn load_last_anchor(&mut self) -> Result<Option<(u64, Slot)>, StoreFault> {
-        let row = sqlx::query("SELECT seq, to_slot FROM anchor ORDER BY seq DESC LIMIT 1")
-            .fetch_optional(&mut self.connection)
-            .await?;
-        row.map(|row| Ok((unsigned(&row, "seq")?, slot(&row, "to_slot")?))).transpose()
+    /// Number and last slot of the newest epoch, and the size of its log.
+    async fn load_last_anchor(&mut self) -> Result<Option<((u64, Slot), u64)>, StoreFault> {
+        let row =
+            sqlx::query("SELECT seq, to_slot, log_size FROM anchor ORDER BY seq DESC LIMIT 1")
+                .fetch_optional(&mut self.connection)
+                .await?;
+        row.map(|row| {
+            Ok(((unsigned(&row, "seq")?, slot(&row, "to_slot")?), unsigned(&row, "log_size")?))
+        })
+        .transpose()
+    }
+
+    /// Newest settlements of slots in which a meter is missing that may still come, oldest first.
+    async fn load_past(&mut self, settled: Option<Slot>) -> Result<Vec<SavedRevision>, StoreFault> {
+        let Some(settled) = settled else { return Ok(Vec::new()) };
+        let oldest = settled.next().offset(-i64::from(MAX_CORRECT_WITHIN));
+        let rows = sqlx::query(
+            "SELECT h.version, h.members, c.nodal, c.message FROM newest_header h \
+             JOIN clearing c ON c.slot = h.slot \
+             WHERE h.members IS NOT NULL AND h.slot >= ? ORDER BY h.slot",
+        )
+        .bind(oldest.number())
+        .fetch_all(&mut self.connection)
+        .await?;
+        let mut past = Vec::with_capacity(rows.len());
+        for row in rows {
+            let clearing = self.load_clearing(&row).await?;
+            let rewarded = self.load_rewarded(clearing.clearing.slot).await?;
+            let (version, members) = (row.try_get("version")?, json(&row, "members")?);
+            past.push(SavedRevision { clearing, version, members, rewarded });
+        }
+        Ok(past)
+    }
+
+    async fn load_rewarded(&mut self, slot: Slot) -> Result<BTreeMap<PointId, Energy>, StoreFault> {
+        let rows = sqlx::query(
+            "SELECT point, reward_wh FROM statement \
+             WHERE slot = ? AND version = 1 AND reward_wh > 0",
+        )
+        .bind(slot.number())
+        .fetch_all(&mut self.connection)
+        .await?;
+        let energy = |row| Ok((point(row)?, Energy::from_wh(row.try_get("reward_wh")?)));
+        rows.iter().map(energy).collect()
     }
 
     async fn load_households(&mut self) -> Result<Vec<Watermark>, StoreFault> {
@@ -122,18 +173,16 @@ impl Store {
                     reading_head: hash(row, "reading_head")?,
                     order_seq: unsigned(row, "order_seq")?,
                     settled,
+                    settled_seq: unsigned(row, "settled_seq")?,
                     reward_total: reward_total.parse().map_err(StoreFault::damaged)?,
                 })
             })
             .collect()
     }
 
-    async fn load_edges(
-        &mut self,
-        first_slot: Option<Slot>,
-    ) -> Result<Vec<(PointId, Slot, crate::rules::Registers, protocol::B256)>, StoreFault> {
+    async fn load_edges(&mut self, first_slot: Option<Slot>) -> Result<Vec<SavedEdge>, StoreFault> {
         let rows = sqlx::query(
-            "SELECT r.point, r.slot, r.import_wh, r.export_wh, r.produced_wh, r.digest \
+            "SELECT r.point, r.seq, r.slot, r.import_wh, r.export_wh, r.produced_wh, r.digest \
              FROM household h JOIN reading r ON r.point = h.point AND r.epoch = h.epoch \
              WHERE r.quarantine IS NULL \
              AND r.slot >= ? AND (h.settled_slot IS NULL OR r.slot > h.settled_slot) \
@@ -144,7 +193,13 @@ impl Store {
         .await?;
         rows.iter()
             .map(|row| {
-                Ok((point(row)?, slot(row, "slot")?, registers(row, "")?, hash(row, "digest")?))
+                Ok(SavedEdge {
+                    point: point(row)?,
+                    slot: slot(row, "slot")?,
+                    registers: registers(row, "")?,
+                    seq: unsigned(row, "seq")?,
+                    digest: hash(row, "digest")?,
+                })
             })
             .collect()
     }
@@ -181,14 +236,17 @@ impl Store {
             .await?;
         let mut clearings = Vec::with_capacity(rows.len());
         for row in rows {
-            let message: Signed<protocol::Clearing> = json(&row, "message")?;
-            let fills = self.load_fills(message.body.slot).await?;
-            let nodal: Option<String> = row.try_get("nodal")?;
-            let nodal = nodal.map(|text| serde_json::from_str(&text)).transpose();
-            let nodal = nodal.map_err(StoreFault::damaged)?;
-            clearings.push(saved_clearing(&message.body, fills, nodal)?);
+            clearings.push(self.load_clearing(&row).await?);
         }
         Ok(clearings)
+    }
+
+    async fn load_clearing(&mut self, row: &SqliteRow) -> Result<SavedClearing, StoreFault> {
+        let message: Signed<protocol::Clearing> = json(row, "message")?;
+        let fills = self.load_fills(message.body.slot).await?;
+        let nodal: Option<String> = row.try_get("nodal")?;
+        let nodal = nodal.map(|text| serde_json::from_str(&text)).transpose();
+        saved_clearing(&message.body, fills, nodal.map_err(StoreFault::damaged)?)
     }
 
     /// Grids of the slots that were cleared after `settled`.
@@ -240,17 +298,16 @@ impl Store {
 
     async fn load_epoch(
         &mut self,
-        after: Option<Slot>,
-    ) -> Result<Vec<(Slot, protocol::Totals)>, StoreFault> {
-        let rows = sqlx::query("SELECT header FROM header WHERE slot > ? ORDER BY slot")
-            .bind(after.map_or(i64::MIN, Slot::number))
-            .fetch_all(&mut self.connection)
-            .await?;
+        from_index: u64,
+    ) -> Result<Vec<(Slot, u32, protocol::Totals)>, StoreFault> {
+        let rows = sqlx::query(
+            "SELECT slot, version, moved FROM header WHERE log_index >= ? ORDER BY log_index",
+        )
+        .bind(stored(from_index))
+        .fetch_all(&mut self.connection)
+        .await?;
         rows.iter()
-            .map(|row| {
-                let header: protocol::Header = json(row, "header")?;
-                Ok((Slot::new(header.slot), header.totals))
-            })
+            .map(|row| Ok((slot(row, "slot")?, row.try_get("version")?, json(row, "moved")?)))
             .collect()
     }
 }
@@ -278,5 +335,7 @@ fn saved_clearing(
         nodal,
     };
     let (orders_root, seed, grid) = (body.orders_root, body.seed, body.grid);
-    Ok(SavedClearing { clearing, orders_root, seed, grid })
+    let terms = market::Terms::new(price(&body.retail), price(&body.feed_in));
+    let terms = terms.map_err(StoreFault::damaged)?;
+    Ok(SavedClearing { clearing, orders_root, seed, terms, grid })
 }

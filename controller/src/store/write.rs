@@ -1,8 +1,10 @@
 //! One step, one transaction.
 
+use protocol::{Header, LateLine, Statement};
 use sqlx::query_builder::Separated;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, QueryBuilder, Sqlite};
+use units::{Energy, Money, Price};
 
 use super::rows::{rung_word, stored, text};
 use super::{Store, StoreFault};
@@ -95,12 +97,13 @@ async fn apply(db: &mut SqliteConnection, record: &Record) -> Result<(), StoreFa
         Record::Audit(audit) => {
             let body = audit.body();
             sqlx::query(
-                "INSERT INTO audit (point, slot, verified, reason, time_ms, message) \
-                 VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET verified = excluded.verified, \
+                "INSERT INTO audit (point, slot, version, verified, reason, time_ms, message) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET verified = excluded.verified, \
                  reason = excluded.reason, time_ms = excluded.time_ms, message = excluded.message",
             )
             .bind(&body.point)
             .bind(body.slot)
+            .bind(body.version)
             .bind(body.verified)
             .bind(&body.reason)
             .bind(body.time_ms)
@@ -191,24 +194,28 @@ async fn cleared(db: &mut SqliteConnection, record: &ClearedRecord) -> Result<()
 async fn settled(db: &mut SqliteConnection, record: &SettledRecord) -> Result<(), StoreFault> {
     let header = &record.header;
     sqlx::query(
-        "INSERT INTO header (slot, log_index, leaf, root, header, checkpoint, frontier, time_ms) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO header (slot, version, log_index, leaf, root, header, checkpoint, frontier, \
+         moved, members, time_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(header.slot)
+    .bind(header.version)
     .bind(stored(header.index))
     .bind(record.leaf.to_vec())
     .bind(record.frontier.root().to_vec())
     .bind(text(header))
     .bind(text(&record.checkpoint))
     .bind(text(&record.frontier))
+    .bind(text(&record.moved))
+    .bind(record.members.as_ref().map(text))
     .bind(header.time_ms)
     .execute(&mut *db)
     .await?;
     insert_statements(db, &record.statements).await?;
     let transfers: Vec<_> = record.transfers.iter().enumerate().collect();
-    let head = "INSERT INTO transfer (slot, number, debit, credit, amount, reason) ";
+    let head = "INSERT INTO transfer (slot, version, number, debit, credit, amount, reason) ";
     insert(db, head, "", &transfers, |mut row, (number, transfer)| {
         row.push_bind(header.slot)
+            .push_bind(header.version)
             .push_bind(stored(*number as u64))
             .push_bind(transfer.debit.to_string())
             .push_bind(transfer.credit.to_string())
@@ -222,12 +229,15 @@ async fn insert_statements(
     db: &mut SqliteConnection,
     statements: &[StatementRecord],
 ) -> Result<(), StoreFault> {
-    let head = "INSERT INTO statement (slot, point, position, measured, import_wh, export_wh, \
-                bought_wh, sold_wh, amount, reward_wh, leaf, delivery) ";
+    let head = "INSERT INTO statement (slot, point, version, log_index, position, measured, \
+                import_wh, export_wh, bought_wh, sold_wh, amount, alone, reward_wh, reading_seq, leaf, \
+                delivery) ";
     insert(db, head, "", statements, |mut row, record| {
         let statement = &record.delivery.statement;
         row.push_bind(statement.slot)
             .push_bind(statement.point.clone())
+            .push_bind(statement.version)
+            .push_bind(stored(record.delivery.header.index))
             .push_bind(stored(record.delivery.position))
             .push_bind(statement.measured)
             .push_bind(statement.import_wh)
@@ -235,11 +245,27 @@ async fn insert_statements(
             .push_bind(statement.bought_wh)
             .push_bind(statement.sold_wh)
             .push_bind(statement.amount)
+            .push_bind(alone(statement, &record.delivery.header).nano())
             .push_bind(statement.reward_wh)
+            .push_bind(stored(record.reading_seq))
             .push_bind(record.leaf.to_vec())
             .push_bind(text(&record.delivery));
     })
     .await
+}
+
+/// What a household would have paid the supplier without the community.
+fn alone(statement: &Statement, header: &Header) -> Money {
+    let at = |import_wh: i64, export_wh: i64, retail: i64, feed_in: i64| {
+        let price = Price::from_nano_per_wh;
+        Energy::from_wh(import_wh) * price(retail) - Energy::from_wh(export_wh) * price(feed_in)
+    };
+    let Statement { import_wh, export_wh, late, .. } = statement;
+    let late = late.iter().map(|line| {
+        let LateLine { import_wh, export_wh, retail, feed_in, .. } = *line;
+        at(import_wh, export_wh, retail, feed_in)
+    });
+    at(*import_wh, *export_wh, header.retail, header.feed_in) + late.sum()
 }
 
 /// What a transfer was for, as it stands in the ledger.
@@ -297,13 +323,14 @@ async fn insert_watermarks(
 ) -> Result<(), StoreFault> {
     let head = "INSERT INTO household (point, epoch, reading_seq, reading_head, order_seq, \
                 settled_slot, settled_import_wh, settled_export_wh, settled_produced_wh, \
-                reward_total) ";
+                settled_seq, reward_total) ";
     let tail = " ON CONFLICT DO UPDATE SET epoch = excluded.epoch, \
                 reading_seq = excluded.reading_seq, reading_head = excluded.reading_head, \
                 order_seq = excluded.order_seq, settled_slot = excluded.settled_slot, \
                 settled_import_wh = excluded.settled_import_wh, \
                 settled_export_wh = excluded.settled_export_wh, \
                 settled_produced_wh = excluded.settled_produced_wh, \
+                settled_seq = excluded.settled_seq, \
                 reward_total = excluded.reward_total";
     insert(db, head, tail, watermarks, |mut row, record| {
         let registers = record.settled.map(|(_, registers)| registers);
@@ -315,7 +342,8 @@ async fn insert_watermarks(
             .push_bind(record.settled.map(|(slot, _)| slot.number()))
             .push_bind(registers.map(|registers| registers.import.wh()))
             .push_bind(registers.map(|registers| registers.export.wh()))
-            .push_bind(registers.and_then(|registers| registers.produced).map(units::Energy::wh))
+            .push_bind(registers.and_then(|registers| registers.produced).map(Energy::wh))
+            .push_bind(stored(record.settled_seq))
             .push_bind(record.reward_total.to_string());
     })
     .await

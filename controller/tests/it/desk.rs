@@ -1,5 +1,7 @@
 //! The desk's rounds on a real record: what is settled, what is refused, what survives a crash.
 
+use controller::config::MarketConfig;
+use controller::rules::StreetGrid;
 use protocol::{B256, Up, merkle};
 use units::Slot;
 
@@ -104,34 +106,54 @@ async fn a_crash_at_any_point_changes_nothing() {
 
 #[tokio::test]
 async fn late_energy_is_found_again_and_booked_once() {
-    let mut street = with_baseline().await;
-    let first = START.next();
-    pass(&mut street, first).await;
-    // Home 3 is silent for two slots; the street does not wait for ever.
-    let mut readings = read_all(&mut street, first);
-    let withheld = readings.pop().expect("four readings");
-    street.step(readings).await;
-    assert!(street.delivery(0, first).is_none(), "home 3 is still awaited");
-    street.at(first.end_ms() + 900_001).await;
-    let missing = street.delivery(3, first).expect("settled at the deadline");
-    assert!(!missing.statement.measured);
-    assert_eq!((missing.statement.import_wh, missing.header.missing), (0, 1));
+    // Two slots back is too far, and "never" is as far as nothing.
+    for (correct_within_slots, expected) in [(0, [0, 0]), (1, [0, 100])] {
+        let market = MarketConfig { correct_within_slots, ..MarketConfig::default() };
+        let mut street = Street::open_with(4, StreetGrid::default(), market).await;
+        pass(&mut street, START).await;
+        let readings = street.homes.iter_mut().map(|home| home.reading(START, 0, 0)).collect();
+        street.step(readings).await;
+        // Home 3 is silent for two slots; the street does not wait for ever.
+        let mut withheld = Vec::new();
+        for slot in [START.next(), START.offset(2)] {
+            pass(&mut street, slot).await;
+            let mut readings = read_all(&mut street, slot);
+            withheld.extend(readings.pop());
+            street.step(readings).await;
+            street.at(slot.end_ms() + 900_001).await;
+            let missing = street.delivery(3, slot).expect("settled at the deadline");
+            assert!(!missing.statement.measured);
+            assert_eq!((missing.statement.import_wh, missing.header.missing), (0, 1));
+        }
+        let third = START.offset(3);
+        street.at(third.end_ms() + 500).await;
+        let mut readings = withheld;
+        readings.extend(read_all(&mut street, third));
+        street.step(readings).await;
+        let found: Vec<i64> = [1, 2]
+            .map(|count| street.bill(3, START.offset(count)).expect("settled").statement.import_wh)
+            .into();
+        assert_eq!(found, expected, "{correct_within_slots}");
+        let bill = street.bill(3, third).expect("settled").statement;
+        assert!(bill.measured);
+        assert_eq!(bill.import_wh, 100);
+        // What has no slot of its own any more goes with the household's next bill.
+        let late: Vec<_> = street
+            .deliveries()
+            .iter()
+            .filter(|delivery| delivery.statement.point == "H03")
+            .flat_map(|delivery| delivery.statement.late.clone())
+            .map(|line| (line.slot - START.number(), line.import_wh))
+            .collect();
+        let expected: &[_] =
+            if correct_within_slots == 0 { &[(1, 100), (2, 100)] } else { &[(1, 100)] };
+        assert_eq!(late, expected);
 
-    let second = START.offset(2);
-    street.at(second.end_ms() + 500).await;
-    let mut readings = vec![withheld];
-    readings.extend(read_all(&mut street, second));
-    street.step(readings).await;
-    let found = street.delivery(3, second).expect("settled").statement;
-    assert!(found.measured);
-    assert_eq!(found.late.len(), 1);
-    assert_eq!((found.late[0].slot, found.late[0].import_wh), (first.number(), 100));
-    assert_eq!(found.import_wh, 100);
-
-    let balance = street.settled_balance().await;
-    assert_eq!(balance["import"], 2 * (320 + 390 + 100));
-    assert_eq!(balance["export"], 2 * 450);
-    assert_eq!(balance["pool"], 0);
+        let balance = street.settled_balance().await;
+        assert_eq!(balance["import"], 3 * (320 + 390 + 100));
+        assert_eq!(balance["export"], 3 * 450);
+        assert_eq!(balance["pool"], 0);
+    }
 }
 
 #[tokio::test]
@@ -337,6 +359,7 @@ async fn statements_whose_verdict_was_lost_are_found_again() {
     let audit = protocol::Audit {
         point: street.homes[1].point.to_string(),
         slot: slot.number(),
+        version: 1,
         verified: true,
         reason: String::new(),
         statement: domain().digest(&delivery.statement),
@@ -346,16 +369,15 @@ async fn statements_whose_verdict_was_lost_are_found_again() {
     street.step(vec![audit]).await;
 
     let home = street.homes[1].point.clone();
-    for (point, after, until, most, expected) in [
-        (Some(&home), 0, 3, 96, vec![1, 3]),
-        (Some(&home), 1, 3, 96, vec![3]),
-        (Some(&home), 0, 2, 96, vec![1]),
-        (Some(&home), 0, 3, 1, vec![1]),
+    for (point, newest, until, most, expected) in [
+        (Some(&home), 3, 3, 96, vec![1, 3]),
+        (Some(&home), 2, 3, 96, vec![3]),
+        (Some(&home), 9, 2, 96, vec![1]),
+        (Some(&home), 3, 3, 1, vec![1]),
         (None, 1, 2, 96, vec![2, 2, 2]),
-        (None, 0, 3, 8_192, vec![1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3]),
+        (None, 24, 3, 8_192, vec![1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3]),
     ] {
-        let (after, until) = (START.offset(after), START.offset(until));
-        let found = street.store.unaudited(point, after, until, most).await.expect("readable");
+        let found = street.store.unaudited(point, (newest, until), most).await.expect("readable");
         let mut slots = Vec::new();
         for (found, payload) in found {
             let delivery: protocol::Delivery = serde_json::from_str(&payload).expect("as sent");
@@ -363,7 +385,7 @@ async fn statements_whose_verdict_was_lost_are_found_again() {
             assert!(point.is_none_or(|point| *point == found));
             slots.push(delivery.statement.slot - START.number());
         }
-        assert_eq!(slots, expected, "{point:?} after {after} until {until}");
+        assert_eq!(slots, expected, "{point:?}, {newest} before {until}");
     }
 }
 

@@ -149,7 +149,7 @@ async fn a_slot_whose_grid_is_lost_is_said_to_wait_for_it() {
     let lost = street.grid.digest();
     let mut saved = street.store.load().await.expect("readable");
     assert!(saved.grids.remove(&lost).is_some());
-    let setup = setup(&street.homes, &grid_at(6_000));
+    let setup = setup(&street.homes, &grid_at(6_000), &street.market);
     let Err(fault) = Desk::restore(setup, saved, street.now_ms) else {
         panic!("settled on another grid")
     };

@@ -250,7 +250,13 @@ async fn slots_are_paged_and_their_curves_are_the_book() {
     assert_eq!(numbers(&older), [last - 1, last - 2]);
 
     let third = world.json(&format!("/api/v1/slots/{}", slot(3).number())).await;
-    assert_eq!((&third["measured"], &third["missing"]), (&json!(3), &json!(1)));
+    // Home 3 was silent and came back, so the slot was settled again.
+    assert_eq!((&third["measured"], &third["missing"]), (&json!(4), &json!(0)));
+    assert_eq!((&third["version"], &third["header"]["version"]), (&json!(2), &json!(2)));
+    let versions = third["versions"].as_array().expect("a list");
+    let versions: Vec<_> =
+        versions.iter().map(|header| (&header["version"], &header["missing"])).collect();
+    assert_eq!(versions, [(&json!(1), &json!(1)), (&json!(2), &json!(0))]);
     assert_eq!(third["anchored_seq"], 1);
     let bids = &third["curves"]["bids"];
     assert_eq!(bids[0], json!({ "price": 250_000, "quantity_wh": 300 }));
@@ -327,10 +333,32 @@ async fn households_show_their_money_and_their_proofs() {
             assert_eq!(wh("local_export_wh") + wh("grid_export_wh"), wh("export_wh"));
         }
     }
+    // What was silent in slot 3 is in slot 3 again, with both bills and what was told about each.
     let late = world.json("/api/v1/households/H03").await;
-    let row = late["statements"].as_array().expect("a list").iter();
-    let row = row.clone().find(|row| row["slot"] == slot(4).number()).expect("slot 4");
-    assert_eq!(row["late_import_wh"], 100, "what was silent in slot 3 is billed in slot 4");
+    let row = |number: i64| {
+        let mut rows = late["statements"].as_array().expect("a list").iter();
+        rows.find(|row| row["slot"] == slot(number).number()).expect("settled").clone()
+    };
+    assert_eq!((&row(4)["late_import_wh"], &row(4)["versions"]), (&json!(0), &json!([])));
+    let again = row(3);
+    assert_eq!((&again["version"], &again["import_wh"]), (&json!(2), &json!(100)));
+    let versions = again["versions"].as_array().expect("a list");
+    let told: Vec<_> = versions
+        .iter()
+        .map(|told| (&told["version"], &told["measured"], &told["missing"], &told["log_index"]))
+        .collect();
+    assert_eq!(told[0], (&json!(1), &json!(false), &json!(1), &json!(2)));
+    assert_eq!(told[1], (&json!(2), &json!(true), &json!(0), &json!(3)));
+    assert_eq!(versions[1]["amount_nano"], again["amount_nano"]);
+    assert_ne!(versions[0]["amount_nano"], again["amount_nano"]);
+    let path = format!("/api/v1/households/H03/proof/{}", slot(3).number());
+    for (query, version) in [("", 2), ("?version=1", 1), ("?version=2", 2)] {
+        let proof = world.json(&format!("{path}{query}")).await;
+        assert_eq!(proof["statement"]["version"], version, "{query}");
+        assert_eq!(proof["header"]["version"], version, "{query}");
+    }
+    let answer = world.get(&format!("{path}?version=3")).await;
+    assert_eq!(answer.status, 404);
 
     let proof = world.json(&format!("/api/v1/households/H01/proof/{}", slot(2).number())).await;
     let delivery = world.street.delivery(1, slot(2)).expect("settled");
@@ -495,21 +523,31 @@ async fn what_happens_is_told_as_it_happens() {
     let last = slot(SLOTS);
     for event in [
         Event::Settled(last),
+        Event::Corrected(slot(3)),
         Event::Cleared(last.next()),
         Event::Anchored(1),
         Event::Offer(last.offset(2)),
-        Event::Audit { point: world.street.homes[1].point.clone(), slot: last, verified: true },
+        Event::Audit {
+            point: world.street.homes[1].point.clone(),
+            slot: last,
+            version: 1,
+            verified: true,
+        },
         // Something the record does not know is not told.
         Event::Settled(START.offset(500)),
     ] {
         world.events.send(event).expect("the pump listens");
     }
     assert_eq!(stream.next("settled").await["state"], "settled");
+    assert_eq!(stream.next("corrected").await["version"], 2);
     assert_eq!(stream.next("cleared").await["slot"], last.next().number());
     assert_eq!(stream.next("anchored").await["state"], "final");
     assert_eq!(stream.next("offer").await["slot"], last.offset(2).number());
     let audit = stream.next("audit").await;
-    assert_eq!(audit, json!({ "point": "H01", "slot": last.number(), "verified": true }));
+    assert_eq!(
+        audit,
+        json!({ "point": "H01", "slot": last.number(), "version": 1, "verified": true })
+    );
     world.live(0, 500);
     assert_eq!(stream.next("live").await["grid_import_w"], 500);
     // A stopping server ends its streams instead of waiting for them.

@@ -6,5 +6,6 @@ mod desk;
 mod grid;
 mod http;
 mod record;
+mod revision;
 mod street;
 mod why;

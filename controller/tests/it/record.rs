@@ -109,6 +109,7 @@ async fn audit(street: &mut Street) {
         let audit = Audit {
             point: street.homes[home].point.to_string(),
             slot: newest,
+            version: 1,
             verified,
             reason: if verified { String::new() } else { "amount differs".to_owned() },
             statement: domain().digest(&delivery.statement),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use controller::config::MarketConfig;
-use controller::desk::{Desk, Enrolment, Input, Outgoing, Setup, Step};
+use controller::desk::{Desk, Enrolment, Input, Outgoing, Record, Setup, Step};
 use controller::rules::StreetGrid;
 use controller::store::Store;
 use controller::tariff::Tariff;
@@ -136,13 +136,13 @@ pub fn domain() -> Domain {
     Domain::new(community())
 }
 
-pub fn setup(homes: &[Home], grid: &StreetGrid) -> Setup {
+pub fn setup(homes: &[Home], grid: &StreetGrid, market: &MarketConfig) -> Setup {
     let terms = Terms::new(Price::from_e5_per_kwh(28_800), Price::from_e5_per_kwh(12_310));
     Setup {
         domain: domain(),
         key: operator(),
         salt_secret: [5; 32],
-        market: MarketConfig::default(),
+        market: market.clone(),
         tariff: Tariff::Flat(terms.expect("on the tick")),
         grid: Arc::new(grid.clone()),
         policy: Policy { rate_wei_per_wh: WEI / 1_000, cap_wei: 100 * WEI },
@@ -159,6 +159,9 @@ pub struct Street {
     pub grid: StreetGrid,
     pub now_ms: i64,
     pub folder: tempfile::TempDir,
+    pub market: MarketConfig,
+    /// Every auction that was held, with its seed.
+    pub cleared: Vec<(market::Clearing, B256)>,
     /// Everything that was sent, newest last.
     pub sent: Vec<Outgoing>,
 }
@@ -169,16 +172,21 @@ impl Street {
     }
 
     pub async fn open_on(homes: u8, grid: StreetGrid) -> Self {
+        Self::open_with(homes, grid, MarketConfig::default()).await
+    }
+
+    pub async fn open_with(homes: u8, grid: StreetGrid, market: MarketConfig) -> Self {
         let homes: Vec<Home> = (0..homes).map(Home::new).collect();
         let folder = tempfile::tempdir().expect("a folder");
         let now_ms = START.start_ms() + 60_000;
         let mut store = open_store(&folder).await;
         store.keep_grid(&grid).await.expect("written");
         let saved = store.load().await.expect("empty");
-        let desk =
-            Desk::restore(setup(&homes, &grid), saved, now_ms).expect("nothing to contradict");
+        let desk = Desk::restore(setup(&homes, &grid, &market), saved, now_ms)
+            .expect("nothing to contradict");
         store.begin_at(desk.first_open_slot()).await.expect("written");
-        Self { desk, store, homes, grid, now_ms, folder, sent: Vec::new() }
+        let (sent, cleared) = (Vec::new(), Vec::new());
+        Self { desk, store, homes, grid, now_ms, folder, market, cleared, sent }
     }
 
     /// One step: recorded, then "sent"; a book that the desk wants solved is solved at once.
@@ -186,8 +194,14 @@ impl Street {
         let mut step = self.desk.step(self.now_ms, inputs);
         loop {
             self.store.write(&step.records).await.expect("written");
-            let Step { outgoing, solve, .. } = step;
+            let Step { outgoing, solve, records, .. } = step;
             self.sent.extend(outgoing);
+            self.cleared.extend(records.iter().filter_map(|record| match record {
+                Record::Cleared(record) => {
+                    Some((record.clearing.clone(), record.message.body.seed))
+                }
+                _ => None,
+            }));
             let Some(book) = solve else { return };
             let (slot, answer) = (book.slot(), propose(&book));
             let proposal = Input::Proposal { slot, answer, solve_us: 1 };
@@ -202,14 +216,23 @@ impl Street {
 
     /// Stops without any farewell and starts again from the record.
     pub async fn crash(mut self) -> Self {
-        self.store.close().await.expect("closed");
+        self.restart().await;
+        self
+    }
+
+    /// The same, in place.
+    pub async fn restart(&mut self) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("empty.db");
+        let empty = Store::open(&path, &community(), operator().address()).await.expect("opened");
+        let old = std::mem::replace(&mut self.store, empty);
+        old.close().await.expect("closed");
         let mut store = open_store(&self.folder).await;
         store.keep_grid(&self.grid).await.expect("written");
         let saved = store.load().await.expect("readable");
-        let setup = setup(&self.homes, &self.grid);
+        let setup = setup(&self.homes, &self.grid, &self.market);
         self.desk = Desk::restore(setup, saved, self.now_ms).expect("same members");
         self.store = store;
-        self
     }
 
     pub fn deliveries(&self) -> Vec<Delivery> {
@@ -225,6 +248,15 @@ impl Street {
             delivery.statement.slot == slot.number()
                 && delivery.statement.point == self.homes[home].point.as_str()
         })
+    }
+
+    /// The newest bill of a home for a slot.
+    pub fn bill(&self, home: usize, slot: Slot) -> Option<Delivery> {
+        let deliveries = self.deliveries().into_iter().filter(|delivery| {
+            delivery.statement.slot == slot.number()
+                && delivery.statement.point == self.homes[home].point.as_str()
+        });
+        deliveries.max_by_key(|delivery| delivery.statement.version)
     }
 
     pub fn receipts(&self, home: usize) -> Vec<Receipt> {
@@ -255,8 +287,14 @@ impl Street {
     /// Σ import − Σ export of all registers since the first reading, as settled.
     pub async fn settled_balance(&self) -> BTreeMap<&'static str, i64> {
         let sums = [
-            ("import", "SELECT COALESCE(SUM(header ->> '$.totals.import_wh'), 0) FROM header"),
-            ("export", "SELECT COALESCE(SUM(header ->> '$.totals.export_wh'), 0) FROM header"),
+            (
+                "import",
+                "SELECT COALESCE(SUM(header ->> '$.totals.import_wh'), 0) FROM newest_header",
+            ),
+            (
+                "export",
+                "SELECT COALESCE(SUM(header ->> '$.totals.export_wh'), 0) FROM newest_header",
+            ),
             (
                 "pool",
                 "SELECT COALESCE(SUM(CASE WHEN credit = 'pool' THEN amount ELSE 0 END) \

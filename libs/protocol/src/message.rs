@@ -88,12 +88,16 @@ sol! {
         int64[] voltage_mv;
     }
 
-    /// A household asks again for the statements after a slot.
+    /// A household asks again for the statements of the log's entries from a position on.
     #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Ask {
         string point;
-        int64 after_slot;
+        /// The first entry that it has not seen.
+        uint64 from_index;
+        /// Nothing before this slot was settled for the first time; for a household that has seen
+        /// nothing of the log yet.
+        int64 from_slot;
         int64 time_ms;
     }
 
@@ -103,6 +107,8 @@ sol! {
     struct Audit {
         string point;
         int64 slot;
+        /// Which settlement of the slot.
+        uint32 version;
         /// Whether signature, inclusion, consistency and its own bill all held.
         bool verified;
         /// What did not hold; empty when verified.
@@ -239,6 +245,9 @@ sol! {
     struct Statement {
         string point;
         int64 slot;
+        /// 1 for what was settled at the deadline; a slot is settled again when a meter comes late,
+        /// and the newest version is the bill.
+        uint32 version;
         /// Random; keeps the leaf from being guessed.
         bytes32 salt;
         /// Whether both edges of the slot were known in time.
@@ -262,9 +271,9 @@ sol! {
         LateLine[] late;
         /// The bill: positive = pays, negative = receives.
         int64 amount;
-        /// Wh that earn producer rewards.
+        /// Wh that earn producer rewards: those of version 1, for they are earned in time or never.
         int64 reward_wh;
-        /// All rewards earned so far, in 10^-18 tokens.
+        /// All rewards earned up to this entry of the log, in 10^-18 tokens.
         uint256 reward_total;
     }
 
@@ -279,7 +288,9 @@ sol! {
         int64 grid_export_wh;
         /// Export that was used inside the community.
         int64 local_wh;
-        /// Money into and out of the pool; equal.
+        /// Money into and out of the pool by this entry's transfers; equal. Those of a later version
+        /// are the differences to the version before, while all energy and the supplier's money are
+        /// those of the slot as it stands now.
         int64 debit;
         int64 credit;
         /// What the supplier gets from the whole street.
@@ -297,6 +308,8 @@ sol! {
     #[serde(deny_unknown_fields)]
     struct Header {
         int64 slot;
+        /// Which settlement of the slot, from 1.
+        uint32 version;
         /// Position in the log, from 0.
         uint64 index;
         /// Root of the log before this header.
@@ -315,6 +328,9 @@ sol! {
         int64 short_wh;
         int64 long_wh;
         int64 matched_wh;
+        /// Metered energy that no earlier version of the slot had; all of it in version 1.
+        int64 found_import_wh;
+        int64 found_export_wh;
         Totals totals;
         int64 time_ms;
     }

@@ -2,7 +2,7 @@
 //!
 //! In this order: the operator's signature under the log; the header in the log; the log only
 //! appended to; the statement under the header; the sums of the header; the household's own
-//! registers, order and fill; and the bill, recomputed to the nano-currency with the function that
+//! registers, order and fill, and what an earlier version of the slot said; and the bill, recomputed to the nano-currency with the function that
 //! the market publishes for it. The first thing that does not hold is the finding.
 
 use market::{Basis, Late, Own, Terms, charge};
@@ -14,7 +14,7 @@ use units::{Energy, Money, PointId, Price, Slot};
 
 use super::book::Book;
 use super::edges::Edges;
-use super::witness::Witness;
+use super::witness::{Slip, Witness};
 
 /// What does not hold in a delivery.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +67,9 @@ pub enum Finding {
     /// The bill cannot be computed from the stated figures.
     #[error("bill: {0}")]
     Bill(String),
+    /// A later version of a slot changes what it may not.
+    #[error("settled again: {0}")]
+    Version(String),
     /// The rewards are wrong.
     #[error("rewards: {0}")]
     Rewards(String),
@@ -148,9 +151,11 @@ fn extend(
         return Err(Finding::Rewritten(known));
     }
     if let Some(last) = witness.last_slot
-        && header.slot <= last
+        && (header.slot <= last) != (header.version > 1)
     {
-        return Err(Finding::Rewritten(format!("slot {} comes after slot {last}", header.slot)));
+        let Header { slot, version, .. } = header;
+        let what = format!("version {version} of slot {slot} comes after slot {last}");
+        return Err(Finding::Rewritten(what));
     }
     let mut frontier = before;
     frontier.append(leaf);
@@ -168,12 +173,56 @@ fn extend(
 pub fn bill(delivery: &Delivery, known: &Knowledge<'_>) -> Result<(), Finding> {
     let Delivery { statement, header, .. } = delivery;
     sums(header)?;
+    version(delivery, known.witness)?;
     published(header, known)?;
     registers(statement, header, known)?;
     price(statement, header, known)?;
     order(statement, header, known)?;
     amount(statement, header, known.point)?;
     rewards(statement, header, known.witness)
+}
+
+/// A later version finds meters that were missing, and changes nothing else.
+fn version(delivery: &Delivery, witness: &Witness) -> Result<(), Finding> {
+    let Delivery { statement, header, .. } = delivery;
+    let finding = |text: String| Err(Finding::Version(text));
+    same("version of the statement", statement.version, header.version)?;
+    let totals = &header.totals;
+    let (all_import, all_export) = (totals.import_wh, totals.export_wh);
+    let found = (header.found_import_wh, header.found_export_wh);
+    if header.version == 1 {
+        return same("energy found, Wh,", found, (all_import, all_export));
+    }
+    if found.0 < 0 || found.1 < 0 || found.0 > all_import || found.1 > all_export {
+        return finding(format!("{found:?} Wh found of {:?}", (all_import, all_export)));
+    }
+    let slot = header.slot;
+    let Some(slip) = witness.open.get(&slot) else {
+        // What was settled before the household looked on, or too long ago, it cannot know.
+        return match witness.seen_from {
+            Some(from) if slot >= from => finding("no meter was missing in the slot".to_owned()),
+            _ => Ok(()),
+        };
+    };
+    same("version of the slot", header.version, slip.version.saturating_add(1))?;
+    let now = Slip::of(delivery);
+    if now.fixed != slip.fixed {
+        return finding("another trade, price, fee or reward than before".to_owned());
+    }
+    if now.missing >= slip.missing {
+        return finding(format!("{} meters missing of {} before", now.missing, slip.missing));
+    }
+    let before = (slip.street_import_wh, slip.street_export_wh);
+    same("energy found, Wh,", Some(found.0), all_import.checked_sub(before.0))?;
+    same("energy found, Wh,", Some(found.1), all_export.checked_sub(before.1))?;
+    if now.late.get(..slip.late.len()) != Some(slip.late.as_slice()) {
+        return finding("late energy that was billed with the slot is another now".to_owned());
+    }
+    if slip.measured {
+        let own = |slip: &Slip| (slip.measured, slip.import_wh, slip.export_wh, slip.late.len());
+        return same("own meter, settled again,", own(&now), own(slip));
+    }
+    Ok(())
 }
 
 fn sums(header: &Header) -> Result<(), Finding> {
@@ -216,7 +265,8 @@ fn published(header: &Header, known: &Knowledge<'_>) -> Result<(), Finding> {
 fn registers(statement: &Statement, header: &Header, known: &Knowledge<'_>) -> Result<(), Finding> {
     let slot = Slot::new(statement.slot);
     let mut billed_to = known.witness.billed_to;
-    for line in &statement.late {
+    let fresh = known.witness.fresh(statement);
+    for line in fresh.late {
         late_line(line, known, &mut billed_to)?;
     }
     if !statement.measured {
@@ -224,7 +274,9 @@ fn registers(statement: &Statement, header: &Header, known: &Knowledge<'_>) -> R
         same("export of a slot without meter", statement.export_wh, 0)?;
         return withheld_reading(slot, header, known);
     }
-    continues(billed_to, slot.previous(), "the slot's own energy")?;
+    if fresh.measured {
+        continues(billed_to, slot.previous(), "the slot's own energy")?;
+    }
     match known.edges.flow(slot, 1) {
         Some(flow) => {
             same("import, Wh,", statement.import_wh, flow.import_wh)?;
@@ -448,6 +500,11 @@ fn rewards(statement: &Statement, header: &Header, witness: &Witness) -> Result<
         ));
     }
     let (total, before) = (statement.reward_total, witness.reward_total);
+    if header.version > 1 && witness.last_slot.is_some() && total != before {
+        return finding(format!(
+            "a total of {total} after {before}, though nothing is earned late"
+        ));
+    }
     if total < before || total > header.totals.reward_total {
         let all = header.totals.reward_total;
         return finding(format!("a total of {total} after {before}, of {all} for all"));

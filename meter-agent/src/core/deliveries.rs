@@ -29,9 +29,9 @@ impl Core {
         match self.witness.place(&delivery, digest) {
             Place::Repeated => {
                 // Shown again because the verdict was lost on its way.
-                let slot = delivery.statement.slot;
-                let reason = self.witness.doubts.get(&slot).cloned().unwrap_or_default();
-                self.say(now_ms, slot, digest, reason, effects);
+                let index = delivery.header.index;
+                let reason = self.witness.doubts.get(&index).cloned().unwrap_or_default();
+                self.say(now_ms, &delivery, digest, reason, effects);
             }
             Place::Forgotten => {}
             Place::SecondStory => {
@@ -74,12 +74,12 @@ impl Core {
         self.witness.advance(delivery, frontier, digest);
         let header = &delivery.header;
         self.learn_terms(header.slot, header.retail, header.feed_in);
-        self.caught_up(delivery.statement.slot, effects);
+        self.caught_up(effects);
         match bill.and_then(|()| doubt.map_or(Ok(()), Err)) {
             Ok(()) => self.accept(now_ms, delivery, digest, effects),
             Err(finding) => {
                 let reason = finding.to_string();
-                self.witness.doubts.insert(header.slot, reason.clone());
+                self.witness.doubts.insert(header.index, reason.clone());
                 self.reject(now_ms, delivery, digest, &reason, effects);
             }
         }
@@ -96,12 +96,13 @@ impl Core {
         self.status.verified += 1;
         self.status.verified_slot = self.status.verified_slot.max(Some(slot));
         effects.push(Effect::SaveState);
-        self.say(now_ms, slot, digest, String::new(), effects);
+        self.say(now_ms, delivery, digest, String::new(), effects);
         effects.push(Effect::Report(
             Level::Debug,
             format!(
-                "slot {}: the bill of {} nano holds",
+                "slot {}, version {}: the bill of {} nano holds",
                 Slot::new(slot),
+                delivery.statement.version,
                 delivery.statement.amount
             ),
         ));
@@ -136,21 +137,22 @@ impl Core {
             message,
         }));
         effects.push(Effect::SaveState);
-        self.say(now_ms, slot, digest, reason.to_owned(), effects);
+        self.say(now_ms, delivery, digest, reason.to_owned(), effects);
     }
 
     /// Signs the verdict; an empty reason means that everything held.
     fn say(
         &self,
         now_ms: i64,
-        slot: i64,
+        delivery: &Delivery,
         statement: B256,
         reason: String,
         effects: &mut Vec<Effect>,
     ) {
         let audit = Audit {
             point: self.settings.point.to_string(),
-            slot,
+            slot: delivery.statement.slot,
+            version: delivery.statement.version,
             verified: reason.is_empty(),
             reason,
             statement,
@@ -162,55 +164,60 @@ impl Core {
     /// Statements before this one were not seen: asks for them, and goes on without them when they
     /// are not shown.
     fn ahead(&mut self, now_ms: i64, delivery: &Delivery, digest: B256, effects: &mut Vec<Effect>) {
-        let Some(after) = self.witness.last_slot else { return };
+        let next = self.witness.frontier.size();
         match self.asked {
-            Some((slot, times)) if slot == after && times > MAX_ASKS => {
-                let (from, to) = (self.witness.frontier.size(), delivery.header.index);
+            Some((from, times)) if from == next && times > MAX_ASKS => {
+                let to = delivery.header.index;
                 self.asked = None;
                 self.witness.skip();
                 let doubt = Some(Finding::Withheld { from, to });
                 self.judge(now_ms, delivery, digest, doubt, effects);
             }
-            Some((slot, _)) if slot == after => {}
+            Some((from, _)) if from == next => {}
             _ => {
-                self.asked = Some((after, 0));
+                self.asked = Some((next, 0));
                 self.ask_again(now_ms, effects);
             }
         }
     }
 
-    /// After a reconnect: what was settled meanwhile?
+    /// After a reconnect: what was entered into the log meanwhile? Whoever has seen nothing of it
+    /// asks from the first slot that the own meter knows of.
     pub(super) fn ask_after_outage(&mut self, now_ms: i64, effects: &mut Vec<Effect>) {
-        let after = self.witness.last_slot.or_else(|| Some(self.edges.first()?.number() - 1));
+        let from_index = self.witness.frontier.size();
+        let from_slot = match self.edges.first() {
+            _ if from_index > 0 => 0,
+            Some(first) => first.number(),
+            None => return,
+        };
         // Asked once and not tracked: most often there is nothing, and a gap shows itself later.
-        if let Some(after_slot) = after {
-            self.asked = None;
-            effects.push(Effect::Publish(Up::Ask, self.ask(now_ms, after_slot)));
-        }
+        self.asked = None;
+        effects.push(Effect::Publish(Up::Ask, self.ask(now_ms, from_index, from_slot)));
     }
 
-    fn ask(&self, now_ms: i64, after_slot: i64) -> Vec<u8> {
+    fn ask(&self, now_ms: i64, from_index: u64, from_slot: i64) -> Vec<u8> {
         let point = self.settings.point.to_string();
-        self.sign(Ask { point, after_slot, time_ms: now_ms }).to_json()
+        self.sign(Ask { point, from_index, from_slot, time_ms: now_ms }).to_json()
     }
 
-    /// Asks for the statements after the last one seen, a bounded number of times.
+    /// Asks for the entries after the last one seen, a bounded number of times.
     pub(super) fn ask_again(&mut self, now_ms: i64, effects: &mut Vec<Effect>) {
-        let Some((after_slot, times)) = self.asked else { return };
+        let Some((from, times)) = self.asked else { return };
         if times > MAX_ASKS || !self.is_connected() {
             return;
         }
-        self.asked = Some((after_slot, times + 1));
+        self.asked = Some((from, times + 1));
         if times == MAX_ASKS {
             return;
         }
-        effects.push(Effect::Publish(Up::Ask, self.ask(now_ms, after_slot)));
+        effects.push(Effect::Publish(Up::Ask, self.ask(now_ms, from, 0)));
         effects.push(Effect::AwaitAnswer);
     }
 
     /// A statement was judged: the next gap is a new question.
-    fn caught_up(&mut self, slot: i64, effects: &mut Vec<Effect>) {
-        if self.asked.take_if(|(after, _)| *after < slot).is_some() && self.outbox.waiting() == 0 {
+    fn caught_up(&mut self, effects: &mut Vec<Effect>) {
+        let size = self.witness.frontier.size();
+        if self.asked.take_if(|(from, _)| *from < size).is_some() && self.outbox.waiting() == 0 {
             effects.push(Effect::NothingAwaited);
         }
     }

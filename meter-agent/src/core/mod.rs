@@ -204,8 +204,8 @@ pub struct Core {
     book: Book,
     order_seq: u64,
     witness: Witness,
-    /// The statements after this slot were asked for, so many times.
-    asked: Option<(i64, u32)>,
+    /// The log's entries from this one on were asked for, so many times.
+    asked: Option<(u64, u32)>,
     /// The newest delivery that did not hold, so that a repetition is not judged again.
     failed: Option<protocol::B256>,
     flows: Option<Flows>,

@@ -79,6 +79,9 @@ fn every_lie_in_a_statement_or_header_is_found() {
     let lies: &[(&str, Lie, &str)] = &[
         ("someone else's", |s, _| s.point = "C002".into(), "point of the statement"),
         ("other slot", |s, _| s.slot += 1, "slot of the statement"),
+        ("other version", |s, _| s.version += 1, "version of the statement"),
+        ("version of nothing", |_, h| h.version = 2, "rewritten"),
+        ("less found", |_, h| h.found_import_wh -= 1, "energy found"),
         ("not measured", |s, _| s.measured = false, "import of a slot without meter"),
         ("more import", |s, _| s.import_wh += 1, "import, Wh,"),
         ("less export", |s, _| s.export_wh -= 1, "export, Wh,"),
@@ -245,6 +248,104 @@ fn a_statement_that_is_shown_again_gets_the_same_verdict_again() {
     assert_eq!((world.core.status().verified, world.core.status().failed), (0, 0));
 }
 
+/// A street whose neighbour, and then this household too, were missing in slots 3 and 4.
+fn with_missing_meters() -> World {
+    let mut world = World::new();
+    world.honest_run(3);
+    world.operator.neighbour_is_silent = true;
+    for i in 3..5 {
+        let slot = FIRST.offset(i);
+        world.edge(slot, 130 + i, 3);
+        let order = world.orders().into_iter().find(|order| order.slot == slot.number());
+        if i == 3 {
+            world.receive();
+        }
+        let round = world.operator.settle(slot, world.now_ms, order.as_ref());
+        world.hear_round(&round);
+        world.hear_delivery(&round.delivery);
+        assert_eq!(round.delivery.statement.measured, i == 3);
+    }
+    assert_eq!((world.core.status().verified, world.core.status().failed), (5, 0));
+    world.operator.neighbour_is_silent = false;
+    world.now_ms += 900_000;
+    world.receive();
+    world
+}
+
+#[test]
+fn a_slot_that_is_settled_again_with_the_missing_meters_holds() {
+    let mut world = with_missing_meters();
+    let amounts: Vec<i64> = (3..5)
+        .map(|i| {
+            let delivery = world.operator.settle_again(FIRST.offset(i), world.now_ms, |_, _| {});
+            assert_eq!((delivery.header.version, delivery.header.missing), (2, 0));
+            assert!(delivery.statement.measured);
+            if i == 4 {
+                world.restart();
+            }
+            world.hear_delivery(&delivery);
+            world.hear_delivery(&delivery);
+            delivery.statement.amount
+        })
+        .collect();
+    assert_ne!(amounts, [0, 0]);
+    let finding = world.core.status().last_finding.clone();
+    assert_eq!(world.core.status().failed, 0, "{finding:?}");
+    let versions: Vec<_> =
+        world.audits().iter().map(|audit| (audit.version, audit.verified)).collect();
+    assert_eq!(versions[5..], [(2, true); 4], "told twice, judged once");
+    // The next slot goes on where the later version ended.
+    world.edge(FIRST.offset(5), 40, 1);
+    world.receive();
+    let round = world.operator.settle(FIRST.offset(5), world.now_ms, None);
+    assert!(round.delivery.statement.measured && round.delivery.statement.late.is_empty());
+    world.hear_delivery(&round.delivery);
+    assert_eq!(world.core.status().failed, 0, "{:?}", world.core.status().last_finding);
+}
+
+#[test]
+fn every_lie_in_a_later_version_is_found() {
+    let lies: &[(&str, i64, Lie, &str)] = &[
+        ("version 3", 3, |s, h| (s.version, h.version) = (3, 3), "version of the slot"),
+        ("other trade", 3, |s, _| s.bought_wh -= 1, "another trade"),
+        ("other price", 3, |_, h| h.feed_in += 10, "another trade"),
+        ("more reward", 3, |s, _| s.reward_wh += 1, "another trade"),
+        ("late reward", 3, |s, _| s.reward_total += U256::ONE, "nothing is earned late"),
+        ("own meter changed", 3, |s, _| s.import_wh += 1, "own meter"),
+        ("own meter gone", 3, |s, _| s.measured = false, "own meter"),
+        ("found more", 3, |_, h| h.found_import_wh += 1, "energy found"),
+        ("found less", 4, |_, h| h.found_export_wh -= 1, "energy found"),
+        ("found nothing", 3, |_, h| h.missing = 1, "meters missing"),
+        ("own meter wrong", 4, |s, _| s.import_wh += 1, "import, Wh,"),
+        ("own meter still gone", 4, still_missing, "had signed for both edges"),
+        ("invented late energy", 3, invent_late, "own meter"),
+        ("amount", 3, |s, _| s.amount += 1, "amount is"),
+    ];
+    for &(name, at, lie, finding) in lies {
+        let mut world = with_missing_meters();
+        if at == 4 {
+            let honest = world.operator.settle_again(FIRST.offset(3), world.now_ms, |_, _| {});
+            world.hear_delivery(&honest);
+        }
+        world.now_ms += 1_000;
+        let delivery = world.operator.settle_again(FIRST.offset(at), world.now_ms, lie);
+        world.hear_delivery(&delivery);
+        assert_finding_of(&world, name, finding);
+    }
+}
+
+fn still_missing(statement: &mut Statement, _: &mut Header) {
+    (statement.measured, statement.import_wh, statement.export_wh) = (false, 0, 0);
+}
+
+#[test]
+fn a_complete_slot_is_never_settled_again() {
+    let mut world = with_missing_meters();
+    let delivery = world.operator.settle_again(FIRST.offset(1), world.now_ms, |_, _| {});
+    world.hear_delivery(&delivery);
+    assert_finding(&world, "no meter was missing");
+}
+
 #[test]
 fn a_gap_is_asked_for_and_filled_in_order() {
     let mut world = World::new();
@@ -261,7 +362,7 @@ fn a_gap_is_asked_for_and_filled_in_order() {
     world.hear_delivery(&kept[4]);
     let asks = world.asks();
     assert_eq!(asks.len(), asked_before + 1);
-    assert_eq!(asks.last().map(|ask| ask.after_slot), Some(FIRST.offset(2).number()));
+    assert_eq!(asks.last().map(|ask| ask.from_index), Some(3), "three entries were seen");
     assert!(world.awaits);
     world.hear_delivery(&kept[4]);
     assert_eq!(world.asks().len(), asked_before + 1, "not asked twice at once");
@@ -316,7 +417,7 @@ fn bills_are_checked_across_a_restart() {
     let slot = FIRST.offset(5);
     world.restart();
     world.step(Input::Connected);
-    assert_eq!(world.asks().last().map(|ask| ask.after_slot), Some(FIRST.offset(4).number()));
+    assert_eq!(world.asks().last().map(|ask| ask.from_index), Some(5), "five entries were seen");
     let order = orders.get(&slot.number()).expect("placed before the restart");
     world.honest_slot(slot, 130, 2, Some(order));
     let status = world.core.status();

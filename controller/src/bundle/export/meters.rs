@@ -1,13 +1,12 @@
-//! Which reading was settled in which slot.
+//! Which reading was settled in which entry of the log.
 //!
-//! The record keeps when each reading arrived, and each header the root over the readings that its
-//! settlement used. A reading is used by the first settlement after its arrival that reaches its
-//! slot. Only readings that arrived in the very millisecond of a settlement could belong to either
-//! side of it; there the root decides.
+//! Each bill on record says how far its household's readings were settled after it, so the readings
+//! of an entry are those between two such marks. The header's root over them is checked again here:
+//! a bundle that does not verify should not be written in the first place.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use protocol::{B256, Header};
+use protocol::Header;
 use units::{PointId, Slot};
 
 use super::super::line::{MemberLine, ReadingLine, TOO_EARLY};
@@ -15,258 +14,123 @@ use super::ExportFault;
 use crate::rules::digests_root;
 use crate::store::read::{ReadFault, Reader, StoredReading};
 
-/// Most ways to divide the readings of one millisecond that are tried.
-const MAX_TRIES: u64 = 20_000;
-
-/// All members' readings, in step with the settlement.
+/// All members' readings, in step with the log.
 pub struct Meters {
-    cursors: Vec<Cursor>,
+    homes: Vec<Home>,
     /// Counting starts with the edge before the first slot that was ever settled.
     origin: Slot,
 }
 
 /// One member's readings, in order.
-struct Cursor {
+struct Home {
     point: PointId,
     epoch: u32,
-    /// The last reading that counts and is settled.
-    baseline: Option<StoredReading>,
-    /// Whether the baseline was settled in the slot before the first.
-    baseline_is_fresh: bool,
-    /// Readings after the baseline that are not written.
+    /// The last reading that is settled; 0 = none.
+    settled_seq: u64,
+    /// Readings after it that were fetched and are not written.
     queue: VecDeque<StoredReading>,
-    /// Sequence number up to which readings are in the queue or before it.
-    fetched: u64,
-    complete: bool,
-}
-
-/// Which of a member's queued readings a settlement used: of the first `taken` that count, all but
-/// the first `skipped`, which the settlement before had used.
-#[derive(Debug, Clone, Copy)]
-struct Choice {
-    skipped: usize,
-    taken: usize,
+    /// The last reading that was fetched.
+    fetched_seq: u64,
 }
 
 impl Meters {
-    /// The meters as they stood before a slot.
+    /// The meters as they stood before an entry of the log.
     ///
     /// # Errors
-    /// [`ExportFault`] when the record does not say which readings were settled.
+    /// [`ReadFault`].
     pub async fn before(
         reader: &Reader,
         members: &[MemberLine],
-        first: Slot,
-    ) -> Result<Self, ExportFault> {
-        let cursors = members.iter().map(|member| Cursor::new(&member.point, member.epoch));
+        (first, index): (Slot, u64),
+    ) -> Result<Self, ReadFault> {
         let origin = reader.settled_range().await?.map_or(first, |(ever, _)| ever).previous();
-        let mut meters = Self { cursors: cursors.collect(), origin };
-        let Some(entry) = reader.log_entry(first.previous()).await? else { return Ok(meters) };
-        // Everything that arrived before the settlement of the slot before last is settled, if its
-        // slot was reached; the settlement of the last slot before the first is replayed.
-        let replayed = first.previous();
-        let horizon = reader.log_entry(replayed.previous()).await?;
-        let horizon_ms = horizon.map_or(i64::MIN, |entry| entry.header.time_ms);
-        for cursor in &mut meters.cursors {
-            cursor.start(reader, origin, replayed, horizon_ms).await?;
+        let mut homes = Vec::with_capacity(members.len());
+        for MemberLine { point, epoch, .. } in members {
+            let settled_seq = match index.checked_sub(1) {
+                None => 0,
+                Some(before) => reader.settled_seq(point, before).await?,
+            };
+            homes.push(Home {
+                point: point.clone(),
+                epoch: *epoch,
+                settled_seq,
+                queue: VecDeque::new(),
+                fetched_seq: settled_seq,
+            });
         }
-        meters.settle(reader, replayed, &entry.header, Some(horizon_ms)).await?;
-        Ok(meters)
+        Ok(Self { homes, origin })
     }
 
-    /// The readings that stand before the first slot, for the links and the first differences.
-    pub fn baselines(&self) -> Vec<ReadingLine> {
-        self.cursors.iter().filter_map(|cursor| cursor.baseline.clone()).map(line).collect()
-    }
-
-    /// The readings that a slot's settlement used, and those it could not use, by metering point.
+    /// The readings that stand before the first entry, for the links and the first differences.
     ///
     /// # Errors
-    /// [`ExportFault`] when no choice of readings gives the header's root.
-    pub async fn settled_in(
-        &mut self,
-        reader: &Reader,
-        slot: Slot,
-        header: &Header,
-    ) -> Result<Vec<ReadingLine>, ExportFault> {
-        self.settle(reader, slot, header, None).await
-    }
-
-    async fn settle(
-        &mut self,
-        reader: &Reader,
-        slot: Slot,
-        header: &Header,
-        horizon_ms: Option<i64>,
-    ) -> Result<Vec<ReadingLine>, ExportFault> {
-        let mut options = Vec::with_capacity(self.cursors.len());
-        for cursor in &mut self.cursors {
-            cursor.fetch(reader, self.origin, header.time_ms).await?;
-            options.push(cursor.options(slot, header.time_ms, horizon_ms));
-        }
-        let choice = self.find(&options, header.readings_root).ok_or_else(|| {
-            let what = "no choice of the readings on record gives its readings root (was a key or \
-                        a meter exchanged since?)";
-            ExportFault::Inconsistent { slot, what: what.to_owned() }
-        })?;
+    /// [`ReadFault`].
+    pub async fn baselines(&self, reader: &Reader) -> Result<Vec<ReadingLine>, ReadFault> {
         let mut lines = Vec::new();
-        for (cursor, choice) in self.cursors.iter_mut().zip(choice) {
-            // Before the first slot nothing is written, so what does not count stays in the queue.
-            let until_ms = if horizon_ms.is_some() { i64::MIN } else { header.time_ms };
-            lines.extend(cursor.take(choice, until_ms).into_iter().map(line));
+        for home in &self.homes {
+            let Some(before) = home.settled_seq.checked_sub(1) else { continue };
+            let readings = reader.readings_after(&home.point, home.epoch, before).await?;
+            lines.extend(readings.into_iter().next().map(line));
         }
         Ok(lines)
     }
 
-    /// The likeliest choice whose readings give the root.
-    fn find(&self, options: &[Vec<Choice>], root: B256) -> Option<Vec<Choice>> {
-        let pick = |better: fn(&Choice, &Choice) -> bool| -> Vec<Choice> {
-            let best = |options: &Vec<Choice>| {
-                let first = options[0];
-                options
-                    .iter()
-                    .fold(first, |best, next| if better(next, &best) { *next } else { best })
-            };
-            options.iter().map(best).collect()
+    /// The readings that an entry's settlement used, and those before them that it could not use, by
+    /// metering point. `until` tells each household's newest settled reading after the entry.
+    ///
+    /// # Errors
+    /// [`ExportFault`] when they are not those of the header's root.
+    pub async fn used_in(
+        &mut self,
+        reader: &Reader,
+        header: &Header,
+        until: &BTreeMap<String, u64>,
+    ) -> Result<Vec<ReadingLine>, ExportFault> {
+        let inconsistent = || {
+            let what = "the readings on record do not give its readings root (was a key or a \
+                        meter exchanged since?)";
+            ExportFault::Inconsistent { slot: Slot::new(header.slot), what: what.to_owned() }
         };
-        // Readings of one millisecond mostly come in one step: all before a settlement or all after.
-        let likely = [
-            pick(|_, _| false),
-            pick(|a, b| (a.taken, b.skipped) < (b.taken, a.skipped)),
-            pick(|a, b| a.skipped < b.skipped),
-            pick(|a, b| (a.taken, a.skipped) < (b.taken, b.skipped)),
-        ];
-        let likely = likely.into_iter().find(|choice| self.gives(choice, root));
-        likely.or_else(|| self.search(options, root))
-    }
-
-    fn gives(&self, choice: &[Choice], root: B256) -> bool {
-        let digests = self.cursors.iter().zip(choice);
-        digests_root(digests.flat_map(|(cursor, choice)| cursor.digests(*choice))) == root
-    }
-
-    /// Tries all combinations, up to a bound.
-    fn search(&self, options: &[Vec<Choice>], root: B256) -> Option<Vec<Choice>> {
-        let mut digits = vec![0_usize; options.len()];
-        for _ in 0..MAX_TRIES {
-            let choice: Vec<Choice> =
-                options.iter().zip(&digits).map(|(options, &digit)| options[digit]).collect();
-            if self.gives(&choice, root) {
-                return Some(choice);
-            }
-            // Counts like an odometer, the first member's options fastest.
-            let next = digits.iter().zip(options).position(|(digit, o)| digit + 1 < o.len())?;
-            digits[next] += 1;
-            digits[..next].fill(0);
+        let mut used = Vec::new();
+        for home in &mut self.homes {
+            let Some(&until) = until.get(home.point.as_str()) else { continue };
+            let readings = home.take(reader, self.origin, until).await?;
+            used.extend(readings.ok_or_else(inconsistent)?);
         }
-        None
+        let counting = used.iter().filter(|reading| reading.quarantine.is_none());
+        if digests_root(counting.map(|reading| reading.digest)) != header.readings_root {
+            return Err(inconsistent());
+        }
+        Ok(used.into_iter().map(line).collect())
     }
 }
 
-impl Cursor {
-    fn new(point: &PointId, epoch: u32) -> Self {
-        Self {
-            point: point.clone(),
-            epoch,
-            baseline: None,
-            baseline_is_fresh: false,
-            queue: VecDeque::new(),
-            fetched: 0,
-            complete: false,
-        }
-    }
-
-    async fn start(
+impl Home {
+    /// The readings up to one; none when they are not all there.
+    async fn take(
         &mut self,
         reader: &Reader,
         origin: Slot,
-        replayed: Slot,
-        horizon_ms: i64,
-    ) -> Result<(), ReadFault> {
-        let newest = reader.newest_reading(&self.point, self.epoch, replayed, horizon_ms).await?;
-        if let Some(reading) = newest.filter(|found| found.signed.body.slot >= origin.number()) {
-            self.fetched = reading.signed.body.seq;
-            self.baseline_is_fresh = reading.signed.body.slot == replayed.number();
-            self.baseline = Some(reading);
+        until_seq: u64,
+    ) -> Result<Option<Vec<StoredReading>>, ReadFault> {
+        if until_seq < self.settled_seq {
+            return Ok(None);
         }
-        Ok(())
-    }
-
-    /// Reads on until the queue ends with a reading that arrived after a moment.
-    async fn fetch(
-        &mut self,
-        reader: &Reader,
-        origin: Slot,
-        until_ms: i64,
-    ) -> Result<(), ReadFault> {
-        while !self.complete && self.queue.back().is_none_or(|last| last.received_ms <= until_ms) {
-            let readings = reader.readings_after(&self.point, self.epoch, self.fetched).await?;
-            match readings.last() {
-                None => self.complete = true,
-                Some(last) => self.fetched = last.signed.body.seq,
+        while self.fetched_seq < until_seq {
+            let readings = reader.readings_after(&self.point, self.epoch, self.fetched_seq).await?;
+            let Some(last) = readings.last() else { return Ok(None) };
+            self.fetched_seq = last.signed.body.seq;
+            self.queue.extend(readings);
+        }
+        self.settled_seq = until_seq;
+        let later = self.queue.partition_point(|reading| reading.signed.body.seq <= until_seq);
+        let taken = self.queue.drain(..later).map(|mut reading| {
+            if reading.signed.body.slot < origin.number() {
+                reading.quarantine.get_or_insert_with(|| TOO_EARLY.to_owned());
             }
-            self.queue.extend(readings.into_iter().map(|mut reading| {
-                if reading.signed.body.slot < origin.number() {
-                    reading.quarantine.get_or_insert_with(|| TOO_EARLY.to_owned());
-                }
-                reading
-            }));
-        }
-        Ok(())
-    }
-
-    fn counting(&self) -> impl Iterator<Item = &StoredReading> {
-        self.queue.iter().filter(|reading| reading.quarantine.is_none())
-    }
-
-    /// What a settlement at `time_ms` may have used, the likeliest first. `horizon_ms` is the time
-    /// of the settlement before, when it is not known what that one used.
-    fn options(&self, slot: Slot, time_ms: i64, horizon_ms: Option<i64>) -> Vec<Choice> {
-        let reached = |reading: &&StoredReading| {
-            reading.signed.body.slot <= slot.number() && reading.received_ms <= time_ms
-        };
-        let most = self.counting().take_while(reached).count();
-        let certain =
-            self.counting().take_while(reached).filter(|r| r.received_ms < time_ms).count();
-        let before = |reading: &&StoredReading| {
-            Some(reading.received_ms) == horizon_ms && reading.signed.body.slot < slot.number()
-        };
-        let most_skipped = self.counting().take_while(before).count();
-        let mut options = Vec::new();
-        for taken in (certain..=most).rev() {
-            for skipped in (0..=most_skipped.min(taken)).rev() {
-                options.push(Choice { skipped, taken });
-            }
-        }
-        options
-    }
-
-    /// Digests of the readings that a choice settles.
-    fn digests(&self, choice: Choice) -> Vec<B256> {
-        let baseline = self.baseline.iter().filter(|_| self.baseline_is_fresh);
-        let chosen = self.counting().take(choice.taken).skip(choice.skipped);
-        baseline.chain(chosen).map(|reading| reading.digest).collect()
-    }
-
-    /// Takes the chosen readings, those that do not count before them, and those that do not count
-    /// after them and had arrived by `until_ms`.
-    fn take(&mut self, choice: Choice, until_ms: i64) -> Vec<StoredReading> {
-        self.baseline_is_fresh = false;
-        let mut taken = Vec::new();
-        let mut counted = 0;
-        while let Some(next) = self.queue.front() {
-            let counts = next.quarantine.is_none();
-            let wanted = counted < choice.taken || !counts && next.received_ms <= until_ms;
-            if !wanted {
-                break;
-            }
-            counted += usize::from(counts);
-            taken.extend(self.queue.pop_front());
-        }
-        if let Some(last) = taken.iter().rev().find(|reading| reading.quarantine.is_none()) {
-            self.baseline = Some(last.clone());
-        }
-        taken
+            reading
+        });
+        Ok(Some(taken.collect()))
     }
 }
 

@@ -1,6 +1,8 @@
 //! The auction of a slot: the book as it was signed, the draw that nobody could choose, and the one
 //! result that follows.
 
+use std::sync::Arc;
+
 use market::{Book, Clearing, Fill, Limits, Method, Order, Side, Terms, clear};
 use protocol::{B256, Statement};
 use units::{Energy, PointId, Price, Slot};
@@ -8,19 +10,9 @@ use units::{Energy, PointId, Price, Slot};
 use super::super::line::{ClearingLine, OrderLine, StatementLine};
 use super::findings::Findings;
 use super::state::State;
-use crate::rules::{self, PriceTree, StreetGrid, digests_root, energy_bound, network, rank, seed};
-
-/// What a settlement needs to know of an auction.
-pub struct Auction {
-    /// The result as it follows from the book.
-    pub clearing: Clearing,
-    /// Root over the book.
-    pub orders_root: B256,
-    /// Decides ties.
-    pub seed: B256,
-    /// The grid that the clearing names.
-    pub grid: StreetGrid,
-}
+use crate::rules::{
+    self, Cleared, PriceTree, StreetGrid, digests_root, energy_bound, network, rank, seed,
+};
 
 /// Rebuilds a slot's auction; none when its terms are none.
 pub fn check(
@@ -30,7 +22,7 @@ pub fn check(
     orders: &[(u64, OrderLine)],
     statements: &[(u64, StatementLine)],
     found: &mut Findings,
-) -> Option<Auction> {
+) -> Option<Cleared> {
     let body = &line.clearing.body;
     let mut complain = |what: String| found.slot(number, "clearing", slot, what);
     if let Err(error) = line.clearing.clone().verify_operator(&state.domain, state.operator) {
@@ -73,7 +65,7 @@ pub fn check(
     let clearing = clear(&book, None);
     compare(number, slot, body, (state, &grid, &clearing), found);
     certify(number, slot, body, (&book, &clearing), statements, found);
-    Some(Auction { clearing, orders_root, seed: drawn, grid })
+    Some(Cleared { clearing, orders_root, seed: drawn, terms, grid: Arc::new(grid) })
 }
 
 /// The seed must be drawn from the log as it was when the gate closed: an operator who could pick

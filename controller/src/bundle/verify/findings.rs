@@ -39,6 +39,8 @@ pub struct Counts {
     pub lines: u64,
     /// Settled slots.
     pub slots: u64,
+    /// Slots that were settled again, every time.
+    pub corrected: u64,
     /// Signed orders.
     pub orders: u64,
     /// Signed readings, those before the first slot included.

@@ -72,6 +72,10 @@ fn state(street: &Street, trust: &Trust, found: &mut Findings) -> Option<State> 
         found.add(1, "street", "has more members or settled slots than this program can check");
         return None;
     }
+    if street.correct_within_slots > rules::MAX_CORRECT_WITHIN {
+        found.add(1, "street", "settles slots again from further back than any street can");
+        return None;
+    }
     let (Ok(rate), Ok(cap)) = (street.reward_rate.parse(), street.reward_cap.parse()) else {
         found.add(1, "street", "reward_rate and reward_cap are no amounts");
         return None;
@@ -89,6 +93,10 @@ fn state(street: &Street, trust: &Trust, found: &mut Findings) -> Option<State> 
         first,
         last,
         next: first,
+        correct_within: street.correct_within_slots,
+        past: std::collections::BTreeMap::new(),
+        corrected: None,
+        moved: protocol::Totals::default(),
         settled: Vec::new(),
     };
     for line in &street.members {

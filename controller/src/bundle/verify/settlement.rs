@@ -4,16 +4,18 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use market::Terms;
-use protocol::{B256, LateLine, Statement, merkle};
+use protocol::{B256, Header, LateLine, Statement, merkle};
 use serde::Serialize;
 use serde_json::Value;
 use units::{PointId, Price, Slot};
 
 use super::super::line::{HeaderLine, StatementLine, TransferLine, TransfersLine};
-use super::auction::Auction;
 use super::findings::Findings;
 use super::state::State;
-use crate::rules::{Member, Outcome, Place, SettlingFault, SlotBasis, meter, settle_slot};
+use crate::rules::{
+    Cleared, Member, Outcome, Place, Revision, SettlingFault, SlotBasis, meter, settle_again,
+    settle_slot,
+};
 use crate::store::transfer_reason;
 
 /// Most differences of one line that are told.
@@ -24,7 +26,9 @@ pub struct Slip<'a> {
     /// The slot.
     pub slot: Slot,
     /// Its auction.
-    pub auction: Auction,
+    pub cleared: &'a Cleared,
+    /// The settlement before; none for the first.
+    pub before: Option<&'a Revision>,
     /// Root over the readings that count.
     pub readings_root: B256,
     /// Its ledger entries.
@@ -33,31 +37,58 @@ pub struct Slip<'a> {
     pub header: &'a (u64, HeaderLine),
 }
 
-/// Settles the slot again and compares.
+/// Settles the slot again and compares; `members` are those whose bills these must be, none when the
+/// bills say who they are. Returns who was billed and what follows, when something does.
 pub fn check(
     state: &State,
     slip: &Slip<'_>,
+    members: Option<Vec<Member>>,
     statements: &[(u64, StatementLine)],
     found: &mut Findings,
-) {
-    check_sums(slip, statements, found);
-    let Some(members) = members(state, slip, statements, found) else { return };
+) -> Option<(Vec<Member>, Outcome)> {
+    check_sums(slip.slot, slip.transfers, slip.header, statements, found);
+    let members = match members {
+        Some(members) => {
+            found.counts.statements += statements.len() as u64;
+            same_members(slip, &members, statements, found)?;
+            members
+        }
+        None => billed(state, slip, statements, found)?,
+    };
     let number = slip.header.0;
     let stated = stated_terms(state, slip.slot, statements, found);
     match settle(state, slip, &members, &stated) {
         Err(fault) => {
             found.slot(number, "header", slip.slot, format!("cannot be settled: {fault}"));
+            None
         }
         Ok(outcome) => {
             compare_statements(slip.slot, &outcome, statements, found);
             compare_transfers(slip, &outcome, found);
             compare_header(state, slip, &outcome, statements, found);
+            Some((members, outcome))
         }
     }
 }
 
+/// A later version bills exactly those whom the first one billed.
+fn same_members(
+    slip: &Slip<'_>,
+    members: &[Member],
+    statements: &[(u64, StatementLine)],
+    found: &mut Findings,
+) -> Option<()> {
+    let stated = statements.iter().map(|(_, line)| line.statement.point.as_str());
+    if stated.eq(members.iter().map(|member| member.point.as_str())) {
+        return Some(());
+    }
+    let what = "its bills are not for the households that the first version billed";
+    found.slot(slip.header.0, "header", slip.slot, what);
+    None
+}
+
 /// Who was billed, with the energy that follows from the readings.
-fn members(
+fn billed(
     state: &State,
     slip: &Slip<'_>,
     statements: &[(u64, StatementLine)],
@@ -153,7 +184,7 @@ fn settle(
     members: &[Member],
     stated: &BTreeMap<Slot, Terms>,
 ) -> Result<Outcome, Unsettled> {
-    let present = state.terms[&slip.slot];
+    let present = slip.cleared.terms;
     let unknown = RefCell::new(None);
     let terms = |slot: Slot| match state.terms.get(&slot).or_else(|| stated.get(&slot)) {
         Some(terms) => *terms,
@@ -162,15 +193,20 @@ fn settle(
             present
         }
     };
+    let cleared = slip.cleared;
     let basis = SlotBasis {
-        clearing: &slip.auction.clearing,
-        seed: slip.auction.seed,
+        clearing: &cleared.clearing,
+        seed: cleared.seed,
         terms: &terms,
         policy: state.policy,
-        grid: &slip.auction.grid,
+        grid: &cleared.grid,
         members,
     };
-    let outcome = settle_slot(&basis, &state.rewards()?)?;
+    let rewards = state.rewards()?;
+    let outcome = match slip.before {
+        None => settle_slot(&basis, &rewards)?,
+        Some(before) => settle_again(&basis, before, &rewards)?,
+    };
     match unknown.take() {
         None => Ok(outcome),
         Some(slot) => Err(Unsettled::NoTerms(slot)),
@@ -241,7 +277,7 @@ fn compare_header(
     let exact = outcome.header(&Place {
         index,
         previous_root,
-        orders_root: slip.auction.orders_root,
+        orders_root: slip.cleared.orders_root,
         readings_root: slip.readings_root,
         statement_leaves: leaves,
         time_ms: line.header.time_ms,
@@ -252,8 +288,14 @@ fn compare_header(
 }
 
 /// What the numbers must add up to, whatever the rules say.
-fn check_sums(slip: &Slip<'_>, statements: &[(u64, StatementLine)], found: &mut Findings) {
-    let header = &slip.header.1.header;
+pub fn check_sums(
+    slot: Slot,
+    transfers: &(u64, TransfersLine),
+    (number, line): &(u64, HeaderLine),
+    statements: &[(u64, StatementLine)],
+    found: &mut Findings,
+) {
+    let header = &line.header;
     let totals = &header.totals;
     let sum = |part: fn(&Statement) -> i64| -> i128 {
         statements.iter().map(|(_, line)| i128::from(part(&line.statement))).sum()
@@ -284,28 +326,41 @@ fn check_sums(slip: &Slip<'_>, statements: &[(u64, StatementLine)], found: &mut 
     ] {
         if left != right {
             let what = format!("{what} differ: {left} and {right}");
-            found.slot(slip.header.0, "header", slip.slot, what);
+            found.slot(*number, "header", slot, what);
         }
     }
-    check_balances(slip, statements, found);
+    check_balances(slot, transfers, header, statements, found);
 }
 
-/// Credits minus debits of every account: the pool is empty, everyone has paid the bill.
-fn check_balances(slip: &Slip<'_>, statements: &[(u64, StatementLine)], found: &mut Findings) {
-    let (number, line) = slip.transfers;
+/// Credits minus debits of every account: the pool is empty, and everyone has paid the bill of the
+/// first version. What a later one moves are differences, which follow from settling it again.
+fn check_balances(
+    slot: Slot,
+    (number, line): &(u64, TransfersLine),
+    header: &Header,
+    statements: &[(u64, StatementLine)],
+    found: &mut Findings,
+) {
     let mut balances: BTreeMap<&str, i128> = BTreeMap::new();
     for transfer in &line.transfers {
         *balances.entry(&transfer.debit).or_default() -= i128::from(transfer.amount);
         *balances.entry(&transfer.credit).or_default() += i128::from(transfer.amount);
         if transfer.amount <= 0 || transfer.debit == transfer.credit {
-            found.slot(*number, "transfers", slip.slot, "an entry moves nothing");
+            found.slot(*number, "transfers", slot, "an entry moves nothing");
         }
+    }
+    if header.version > 1 {
+        let balance = balances.remove("pool").unwrap_or_default();
+        if balance != 0 {
+            found.slot(*number, "transfers", slot, format!("the pool keeps {balance}"));
+        }
+        return;
     }
     let households = statements.iter().map(|(_, line)| {
         let Statement { point, amount, .. } = &line.statement;
         (format!("household:{point}"), -i128::from(*amount))
     });
-    let totals = &slip.header.1.header.totals;
+    let totals = &header.totals;
     let others = [
         ("pool", 0),
         ("supplier", totals.supplier),
@@ -317,12 +372,12 @@ fn check_balances(slip: &Slip<'_>, statements: &[(u64, StatementLine)], found: &
         let balance = balances.remove(account.as_str()).unwrap_or_default();
         if balance != expected {
             let what = format!("{account} moves by {balance}, its bill says {expected}");
-            found.slot(*number, "transfers", slip.slot, what);
+            found.slot(*number, "transfers", slot, what);
         }
     }
     for account in balances.keys() {
         let what = format!("{account} has entries but no bill");
-        found.slot(*number, "transfers", slip.slot, what);
+        found.slot(*number, "transfers", slot, what);
     }
 }
 

@@ -1,7 +1,7 @@
 //! One slot, from its signed messages to its place in the log.
 
 use market::Terms;
-use protocol::{Header, merkle};
+use protocol::{Header, Totals, merkle};
 use units::{Price, Slot};
 
 use super::super::line::{
@@ -10,7 +10,8 @@ use super::super::line::{
 use super::blocks::Block;
 use super::findings::Findings;
 use super::state::{Root, Settled, State};
-use super::{auction, meters, opening, settlement};
+use super::{auction, meters, opening, revision, settlement};
+use crate::rules::{self, Revision};
 
 /// The lines of a slot, by kind.
 #[derive(Default)]
@@ -34,6 +35,9 @@ pub fn check(state: &mut State, block: Block, found: &mut Findings) {
     let damaged = block.is_damaged();
     let seal = block.seal;
     let lines = sort(state, block, found);
+    if let Some(header) = lines.header.as_ref().filter(|(_, line)| line.header.version != 1) {
+        return revision::check(state, (seal, damaged), &lines, header, found);
+    }
     let stated = lines.header.as_ref().map(|(_, line)| Slot::new(line.header.slot));
     let slot = stated.filter(|slot| *slot <= state.last && *slot >= state.next);
     if let (Some(stated), Some((number, _))) = (stated, &lines.header)
@@ -45,6 +49,14 @@ pub fn check(state: &mut State, block: Block, found: &mut Findings) {
     let slot = slot.unwrap_or(state.next);
     // Readings come first: the chains go on, whatever else is wrong with the slot.
     let readings_root = meters::check(state, slot, &lines.readings, found);
+    if let (Some(late), Some((number, _))) = (state.found(&state.past), &lines.header) {
+        let what = format!(
+            "bills the energy of slot {} ({}) late, which belongs into a new version of that slot",
+            late.slot.number(),
+            late.slot
+        );
+        found.slot(*number, "header", slot, what);
+    }
     let complete = (&lines.clearing, &lines.transfers, &lines.header);
     let (Some((at, clearing)), Some(transfers), Some(header)) = complete else {
         if !damaged {
@@ -57,9 +69,20 @@ pub fn check(state: &mut State, block: Block, found: &mut Findings) {
         let clearing = (*at, clearing);
         let (orders, statements) = (&lines.orders, &lines.statements);
         let auction = auction::check(state, slot, clearing, orders, statements, found);
-        if let Some(auction) = auction {
-            let slip = settlement::Slip { slot, auction, readings_root, transfers, header };
-            settlement::check(state, &slip, statements, found);
+        if let Some(cleared) = auction {
+            let slip = settlement::Slip {
+                slot,
+                cleared: &cleared,
+                before: None,
+                readings_root,
+                transfers,
+                header,
+            };
+            let settled = settlement::check(state, &slip, None, statements, found);
+            if let Some((members, outcome)) = settled {
+                let rewarded = rules::rewarded(&outcome.settlement);
+                state.past.insert(slot, Revision { cleared, version: 1, members, rewarded });
+            }
         }
         check_log(state, slot, header, found);
         found.counts.slots += 1;
@@ -130,7 +153,12 @@ fn earlier(state: &mut State, number: u64, line: &ClearingLine, found: &mut Find
 }
 
 /// The log entry against the log as it follows from all headers.
-fn check_log(state: &State, slot: Slot, (number, line): &(u64, HeaderLine), found: &mut Findings) {
+pub fn check_log(
+    state: &State,
+    slot: Slot,
+    (number, line): &(u64, HeaderLine),
+    found: &mut Findings,
+) {
     let HeaderLine { header, checkpoint } = line;
     let mut complain = |what: String| found.slot(*number, "header", slot, what);
     if header.time_ms < slot.end_ms() {
@@ -159,7 +187,7 @@ fn check_log(state: &State, slot: Slot, (number, line): &(u64, HeaderLine), foun
 }
 
 /// Goes on from what is written, so that later slots are judged by themselves.
-fn adopt(state: &mut State, slot: Slot, lines: &SlotLines) {
+pub fn adopt(state: &mut State, slot: Slot, lines: &SlotLines) {
     for (_, line) in &lines.statements {
         let point = units::PointId::new(line.statement.point.as_str()).ok();
         if let Some(member) = point.and_then(|point| state.members.get_mut(&point)) {
@@ -174,11 +202,20 @@ fn adopt(state: &mut State, slot: Slot, lines: &SlotLines) {
         }
         member.edges = later;
     }
-    state.next = slot.next();
+    let is_first = lines.header.as_ref().is_none_or(|(_, line)| line.header.version == 1);
+    if is_first {
+        state.next = slot.next();
+        state.corrected = None;
+    }
     match &lines.header {
         Some((_, line)) => adopt_log(state, slot, &line.header, line),
         None => state.log = None,
     }
+    let State { past, members, next, correct_within, .. } = state;
+    let oldest = next.offset(-i64::from(*correct_within));
+    past.retain(|slot, revision| {
+        *slot >= oldest && revision.is_open(|point| Some(members.get(point)?.settled?.0))
+    });
 }
 
 fn adopt_log(state: &mut State, slot: Slot, header: &Header, line: &HeaderLine) {
@@ -190,10 +227,25 @@ fn adopt_log(state: &mut State, slot: Slot, header: &Header, line: &HeaderLine) 
     if state.roots.last().is_none_or(|last| last.size < root.size) {
         state.roots.push(root);
     }
+    let moved = rules::moved(header);
+    let sum = |part: fn(&Totals) -> i64| part(&state.moved).saturating_add(part(&moved));
+    state.moved = Totals {
+        import_wh: sum(|totals| totals.import_wh),
+        export_wh: sum(|totals| totals.export_wh),
+        grid_import_wh: sum(|totals| totals.grid_import_wh),
+        grid_export_wh: sum(|totals| totals.grid_export_wh),
+        local_wh: sum(|totals| totals.local_wh),
+        debit: sum(|totals| totals.debit),
+        credit: sum(|totals| totals.credit),
+        ..moved
+    };
+    if header.version != 1 {
+        return;
+    }
     let rewards_root = state.rewards_tree().map(|tree| tree.root());
     state.settled.push(Settled {
         slot,
-        totals: header.totals.clone(),
+        totals: std::mem::take(&mut state.moved),
         log_size: checkpoint.size,
         log_root: checkpoint.root,
         rewards_root,

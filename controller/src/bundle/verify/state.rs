@@ -8,7 +8,7 @@ use protocol::{Address, B256, Domain, Totals, merkle};
 use units::{PointId, Slot};
 
 use super::super::line::MemberLine;
-use crate::rules::{Connection, Registers, StreetGrid};
+use crate::rules::{Connection, Registers, Revision, StreetGrid};
 
 /// A member, and how far its readings have come.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub struct Root {
 pub struct Settled {
     /// The slot.
     pub slot: Slot,
-    /// Its totals as they are signed.
+    /// What it moved, with the corrections of earlier slots since the slot before.
     pub totals: Totals,
     /// Size of the log after it.
     pub log_size: u64,
@@ -83,6 +83,14 @@ pub struct State {
     pub last: Slot,
     /// Next slot.
     pub next: Slot,
+    /// How many slots back a slot is settled again.
+    pub correct_within: u32,
+    /// Slots in which a meter is missing that may still come.
+    pub past: BTreeMap<Slot, Revision>,
+    /// The last slot that was settled again since the last that was settled.
+    pub corrected: Option<Slot>,
+    /// What the log's entries have moved since the last slot that was settled.
+    pub moved: Totals,
     /// Slots that were read.
     pub settled: Vec<Settled>,
 }

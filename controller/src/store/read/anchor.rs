@@ -6,7 +6,6 @@ use chain::EpochHeader;
 use protocol::{Address, B256};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
-use units::Slot;
 
 use super::{ReadFault, Reader, damaged, hash, json};
 use crate::desk::AnchorDraft;
@@ -109,14 +108,14 @@ impl Reader {
         Ok(newest.filter(|row| row.draft.seq == seq))
     }
 
-    /// The epoch that contains a slot, in whatever state.
+    /// The epoch that contains an entry of the log, in whatever state: the first whose log is longer.
     ///
     /// # Errors
     /// [`ReadFault`].
-    pub async fn anchor_of(&self, slot: Slot) -> Result<Option<AnchorRow>, ReadFault> {
-        let sql = format!("SELECT {COLUMNS} FROM anchor WHERE ?1 BETWEEN from_slot AND to_slot");
+    pub async fn anchor_of(&self, log_index: u64) -> Result<Option<AnchorRow>, ReadFault> {
+        let sql = format!("SELECT {COLUMNS} FROM anchor WHERE log_size > ?1 ORDER BY seq LIMIT 1");
         let row = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(slot.number())
+            .bind(i64::try_from(log_index).unwrap_or(i64::MAX))
             .fetch_optional(&self.pool)
             .await?;
         row.as_ref().map(anchor_row).transpose()

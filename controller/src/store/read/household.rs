@@ -1,6 +1,6 @@
 //! Households: their bills, what their own agents found, and their meters.
 
-use protocol::{LateLine, Statement};
+use protocol::Statement;
 use serde::Deserialize;
 use serde_json::Value;
 use sqlx::Row;
@@ -19,12 +19,27 @@ pub struct StatementRow {
     pub retail: Price,
     /// What the supplier paid.
     pub feed_in: Price,
+    /// What the same energy costs with the supplier alone.
+    pub alone: Money,
     /// Position of the slot's header in the log.
     pub log_index: u64,
     /// What the household's agent found.
     pub audit: Option<AuditRow>,
     /// The final epoch on the chain that contains the slot.
     pub anchored_seq: Option<u64>,
+}
+
+/// One settlement of a slot, as a household has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionRow {
+    /// The bill.
+    pub statement: Statement,
+    /// Meters that were missing in it, of all households.
+    pub missing: u32,
+    /// Position of its header in the log.
+    pub log_index: u64,
+    /// When it was settled, Unix milliseconds of market time.
+    pub time_ms: i64,
 }
 
 /// A household's own verdict on a bill.
@@ -75,21 +90,6 @@ pub struct AllTime {
 }
 
 impl StatementRow {
-    /// What the household would have paid the supplier without the community.
-    #[must_use]
-    pub fn alone(&self) -> Money {
-        let at = |import_wh: i64, export_wh: i64, retail: Price, feed_in: Price| {
-            Energy::from_wh(import_wh) * retail - Energy::from_wh(export_wh) * feed_in
-        };
-        let Statement { import_wh, export_wh, late, .. } = &self.statement;
-        let late = late.iter().map(|line| {
-            let LateLine { import_wh, export_wh, retail, feed_in, .. } = *line;
-            let price = Price::from_nano_per_wh;
-            at(import_wh, export_wh, price(retail), price(feed_in))
-        });
-        at(*import_wh, *export_wh, self.retail, self.feed_in) + late.sum()
-    }
-
     /// The part of the metered import that came from neighbours: what was bought and used, and what
     /// was matched beyond that.
     #[must_use]
@@ -122,12 +122,15 @@ struct Slip {
 #[derive(Deserialize)]
 struct HeaderSlip {
     index: u64,
+    missing: u32,
+    time_ms: i64,
     retail: i64,
     feed_in: i64,
 }
 
-const SELECT_STATEMENT: &str = "SELECT s.slot, s.point, s.delivery, a.verified, a.reason, \
-     a.time_ms FROM statement s LEFT JOIN audit a ON a.slot = s.slot AND a.point = s.point";
+const SELECT_STATEMENT: &str = "SELECT s.slot, s.point, s.delivery, s.alone, a.verified, a.reason, \
+     a.time_ms FROM bill s LEFT JOIN audit a \
+     ON a.slot = s.slot AND a.point = s.point AND a.version = s.version";
 
 impl Reader {
     /// A household's newest statements before `before` (all when absent), newest first.
@@ -173,28 +176,67 @@ impl Reader {
 
     async fn statement_rows(&self, rows: &[SqliteRow]) -> Result<Vec<StatementRow>, ReadFault> {
         let mut statements = rows.iter().map(statement_row).collect::<Result<Vec<_>, _>>()?;
-        let slots = || statements.iter().map(|row| row.statement.slot);
-        let (Some(first), Some(last)) = (slots().min(), slots().max()) else {
-            return Ok(statements);
-        };
-        let epochs = self.final_epochs(first, last).await?;
+        let entries = statements.iter().map(|row| row.log_index);
+        let epochs = self.final_epochs(entries).await?;
         for row in &mut statements {
-            row.anchored_seq = epoch_of(&epochs, row.statement.slot);
+            row.anchored_seq = epoch_of(&epochs, row.log_index);
         }
         Ok(statements)
     }
 
-    /// What was sent to a household for one slot.
+    /// All versions of a household's bills for the slots from `first` to `last` that were settled
+    /// more than once, by slot and version.
     ///
     /// # Errors
     /// [`ReadFault`].
-    pub async fn delivery(&self, point: &PointId, slot: Slot) -> Result<Option<Value>, ReadFault> {
-        let text: Option<String> =
-            sqlx::query_scalar("SELECT delivery FROM statement WHERE slot = ?1 AND point = ?2")
-                .bind(slot.number())
-                .bind(point.as_str())
-                .fetch_optional(&self.pool)
-                .await?;
+    pub async fn versions(
+        &self,
+        point: &PointId,
+        first: Slot,
+        last: Slot,
+    ) -> Result<Vec<VersionRow>, ReadFault> {
+        let rows = sqlx::query(
+            "SELECT s.slot, s.delivery FROM statement s WHERE s.point = ?1 AND s.slot BETWEEN ?2 \
+             AND ?3 AND EXISTS (SELECT 1 FROM statement n \
+             WHERE n.slot = s.slot AND n.point = s.point AND n.version > 1) \
+             ORDER BY s.slot, s.version",
+        )
+        .bind(point.as_str())
+        .bind(first.number())
+        .bind(last.number())
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                let slot: i64 = row.try_get("slot")?;
+                let delivery: String = row.try_get("delivery")?;
+                let slip: Slip = json("statement", format!("{slot} {point}"), &delivery)?;
+                let HeaderSlip { index, missing, time_ms, .. } = slip.header;
+                let (statement, log_index) = (slip.statement, index);
+                Ok(VersionRow { statement, missing, log_index, time_ms })
+            })
+            .collect()
+    }
+
+    /// What was sent to a household for one slot: one of its versions, or the newest.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn delivery(
+        &self,
+        point: &PointId,
+        slot: Slot,
+        version: Option<u32>,
+    ) -> Result<Option<Value>, ReadFault> {
+        let text: Option<String> = sqlx::query_scalar(
+            "SELECT delivery FROM statement WHERE slot = ?1 AND point = ?2 \
+             AND (?3 IS NULL OR version = ?3) ORDER BY version DESC LIMIT 1",
+        )
+        .bind(slot.number())
+        .bind(point.as_str())
+        .bind(version)
+        .fetch_optional(&self.pool)
+        .await?;
         text.map(|text| json("statement", format!("{} {point}", slot.number()), &text)).transpose()
     }
 
@@ -204,25 +246,13 @@ impl Reader {
     /// [`ReadFault`].
     pub async fn all_time(&self, point: &PointId) -> Result<AllTime, ReadFault> {
         let row = sqlx::query(
-            "SELECT COUNT(*) AS slots, COALESCE(SUM(s.import_wh), 0) AS import_wh, \
-             COALESCE(SUM(s.export_wh), 0) AS export_wh, COALESCE(SUM(bought_wh), 0) AS bought_wh, \
+            "SELECT COUNT(*) AS slots, COALESCE(SUM(import_wh), 0) AS import_wh, \
+             COALESCE(SUM(export_wh), 0) AS export_wh, COALESCE(SUM(bought_wh), 0) AS bought_wh, \
              COALESCE(SUM(sold_wh), 0) AS sold_wh, COALESCE(SUM(amount), 0) AS amount, \
              COALESCE(SUM(reward_wh), 0) AS reward_wh, \
-             COALESCE(SUM(s.import_wh * c.retail - s.export_wh * c.feed_in), 0) AS alone \
-             FROM statement s LEFT JOIN clearing c ON c.slot = s.slot WHERE s.point = ?1",
+             COALESCE(SUM(alone), 0) AS alone FROM bill WHERE point = ?1",
         )
         .bind(point.as_str())
-        .fetch_one(&self.pool)
-        .await?;
-        // Late energy costs the same with and without the community: it is the only money that
-        // moves between a household and the supplier directly.
-        let late: i64 = sqlx::query_scalar(
-            "SELECT COALESCE((SELECT SUM(amount) FROM transfer \
-                 WHERE debit = ?1 AND credit = 'supplier'), 0) \
-             - COALESCE((SELECT SUM(amount) FROM transfer \
-                 WHERE credit = ?1 AND debit = 'supplier'), 0)",
-        )
-        .bind(format!("household:{point}"))
         .fetch_one(&self.pool)
         .await?;
         let energy = |name: &str| row.try_get(name).map(Energy::from_wh);
@@ -235,7 +265,7 @@ impl Reader {
             bought: energy("bought_wh")?,
             sold: energy("sold_wh")?,
             amount: money("amount")?,
-            alone: money("alone")? + Money::from_nano(late),
+            alone: money("alone")?,
             reward: energy("reward_wh")?,
         })
     }
@@ -274,6 +304,7 @@ fn statement_row(row: &SqliteRow) -> Result<StatementRow, ReadFault> {
         statement: slip.statement,
         retail: Price::from_nano_per_wh(slip.header.retail),
         feed_in: Price::from_nano_per_wh(slip.header.feed_in),
+        alone: Money::from_nano(row.try_get("alone")?),
         log_index: slip.header.index,
         audit,
         anchored_seq: None,

@@ -19,7 +19,7 @@ use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 
 pub use anchor::{AnchorRow, AnchorState};
-pub use household::{AllTime, AuditRow, MeterRow, StatementRow};
+pub use household::{AllTime, AuditRow, MeterRow, StatementRow, VersionRow};
 pub use record::{LogEntry, StoredEpoch, StoredOrder, StoredReading, StoredTransfer};
 pub use refusal::{RefusalRow, Refusals};
 pub use slot::{Level, SlotRow, SlotSpan};

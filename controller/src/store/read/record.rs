@@ -103,30 +103,49 @@ impl Reader {
         Ok(first.zip(last).map(|(first, last)| (Slot::new(first), Slot::new(last))))
     }
 
-    /// A settled slot's place in the log.
+    /// The log's entry of a slot's first settlement.
     ///
     /// # Errors
     /// [`ReadFault`].
     pub async fn log_entry(&self, slot: Slot) -> Result<Option<LogEntry>, ReadFault> {
-        let row =
-            sqlx::query("SELECT slot, header, checkpoint, frontier FROM header WHERE slot = ?1")
-                .bind(slot.number())
-                .fetch_optional(&self.pool)
-                .await?;
+        let row = sqlx::query(
+            "SELECT slot, header, checkpoint, frontier FROM header \
+             WHERE slot = ?1 AND version = 1",
+        )
+        .bind(slot.number())
+        .fetch_optional(&self.pool)
+        .await?;
         row.as_ref().map(log_entry).transpose()
     }
 
-    /// The log entry whose root this is.
+    /// The log's entry at a position.
     ///
     /// # Errors
     /// [`ReadFault`].
-    pub async fn slot_of_root(&self, root: B256) -> Result<Option<Slot>, ReadFault> {
-        let slot: Option<i64> =
-            sqlx::query_scalar("SELECT slot FROM header WHERE root = ?1 ORDER BY slot LIMIT 1")
-                .bind(root.as_slice())
-                .fetch_optional(&self.pool)
-                .await?;
-        Ok(slot.map(Slot::new))
+    pub async fn log_entry_at(&self, index: u64) -> Result<Option<LogEntry>, ReadFault> {
+        let row = sqlx::query(
+            "SELECT slot, header, checkpoint, frontier FROM header WHERE log_index = ?1",
+        )
+        .bind(i64::try_from(index).unwrap_or(i64::MAX))
+        .fetch_optional(&self.pool)
+        .await?;
+        row.as_ref().map(log_entry).transpose()
+    }
+
+    /// Position of the log's entry after which it has this root.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn index_of_root(&self, root: B256) -> Result<Option<u64>, ReadFault> {
+        let index: Option<i64> = sqlx::query_scalar(
+            "SELECT log_index FROM header WHERE root = ?1 ORDER BY log_index LIMIT 1",
+        )
+        .bind(root.as_slice())
+        .fetch_optional(&self.pool)
+        .await?;
+        index
+            .map(|index| u64::try_from(index).map_err(|why| damaged("header", index, why)))
+            .transpose()
     }
 
     /// The signed clearing of a slot.
@@ -226,77 +245,81 @@ impl Reader {
         rows.iter().map(|row| stored_reading(row, point)).collect()
     }
 
-    /// A household's newest counting reading for a slot up to `slot` that arrived before `before_ms`.
+    /// How far the household's readings were settled after an entry of the log: the newest one that
+    /// was; 0 for none.
     ///
     /// # Errors
     /// [`ReadFault`].
-    pub async fn newest_reading(
-        &self,
-        point: &PointId,
-        epoch: u32,
-        slot: Slot,
-        before_ms: i64,
-    ) -> Result<Option<StoredReading>, ReadFault> {
-        let row = sqlx::query(
-            "SELECT seq, digest, received_ms, quarantine, message FROM reading \
-             WHERE point = ?1 AND epoch = ?2 AND quarantine IS NULL AND slot <= ?3 \
-             AND received_ms < ?4 ORDER BY seq DESC LIMIT 1",
+    pub async fn settled_seq(&self, point: &PointId, index: u64) -> Result<u64, ReadFault> {
+        let seq: Option<i64> = sqlx::query_scalar(
+            "SELECT reading_seq FROM statement WHERE point = ?1 AND log_index <= ?2 \
+             ORDER BY log_index DESC LIMIT 1",
         )
         .bind(point.as_str())
-        .bind(epoch)
-        .bind(slot.number())
-        .bind(before_ms)
+        .bind(i64::try_from(index).unwrap_or(i64::MAX))
         .fetch_optional(&self.pool)
         .await?;
-        row.as_ref().map(|row| stored_reading(row, point)).transpose()
+        let seq = seq.unwrap_or(0);
+        u64::try_from(seq).map_err(|why| damaged("statement", format!("{point} {index}"), why))
     }
 
-    /// All statements of a slot, by position.
+    /// All statements of an entry of the log, by position, each with the household's newest reading
+    /// that is settled after it (0 = none).
     ///
     /// # Errors
     /// [`ReadFault`].
-    pub async fn statements_of(&self, slot: Slot) -> Result<Vec<Statement>, ReadFault> {
-        let texts: Vec<String> =
-            sqlx::query_scalar("SELECT delivery FROM statement WHERE slot = ?1 ORDER BY position")
-                .bind(slot.number())
-                .fetch_all(&self.pool)
-                .await?;
-        texts
-            .iter()
-            .map(|text| json::<Slip>("statement", slot.number(), text).map(|slip| slip.statement))
+    pub async fn statements_of(&self, index: u64) -> Result<Vec<(Statement, u64)>, ReadFault> {
+        let rows: Vec<(String, i64)> = sqlx::query_as(
+            "SELECT delivery, reading_seq FROM statement WHERE log_index = ?1 ORDER BY position",
+        )
+        .bind(i64::try_from(index).unwrap_or(i64::MAX))
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .map(|(text, seq)| {
+                let slip: Slip = json("statement", index, &text)?;
+                let seq = u64::try_from(seq).map_err(|why| damaged("statement", index, why))?;
+                Ok((slip.statement, seq))
+            })
             .collect()
     }
 
-    /// A household's newest statement before a slot.
+    /// A household's newest statement before an entry of the log.
     ///
     /// # Errors
     /// [`ReadFault`].
     pub async fn statement_before(
         &self,
         point: &PointId,
-        slot: Slot,
+        index: u64,
     ) -> Result<Option<Statement>, ReadFault> {
         let text: Option<String> = sqlx::query_scalar(
-            "SELECT delivery FROM statement WHERE point = ?1 AND slot < ?2 \
-             ORDER BY slot DESC LIMIT 1",
+            "SELECT delivery FROM statement WHERE point = ?1 AND log_index < ?2 \
+             ORDER BY log_index DESC LIMIT 1",
         )
         .bind(point.as_str())
-        .bind(slot.number())
+        .bind(i64::try_from(index).unwrap_or(i64::MAX))
         .fetch_optional(&self.pool)
         .await?;
         let slip: Option<Slip> = text.map(|text| json("statement", point, &text)).transpose()?;
         Ok(slip.map(|slip| slip.statement))
     }
 
-    /// All ledger entries of a slot, in order.
+    /// All ledger entries of a version of a slot, in order.
     ///
     /// # Errors
     /// [`ReadFault`].
-    pub async fn transfers(&self, slot: Slot) -> Result<Vec<StoredTransfer>, ReadFault> {
+    pub async fn transfers(
+        &self,
+        slot: Slot,
+        version: u32,
+    ) -> Result<Vec<StoredTransfer>, ReadFault> {
         let rows: Vec<(String, String, i64, String)> = sqlx::query_as(
-            "SELECT debit, credit, amount, reason FROM transfer WHERE slot = ?1 ORDER BY number",
+            "SELECT debit, credit, amount, reason FROM transfer \
+             WHERE slot = ?1 AND version = ?2 ORDER BY number",
         )
         .bind(slot.number())
+        .bind(version)
         .fetch_all(&self.pool)
         .await?;
         let transfer =

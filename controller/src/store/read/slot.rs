@@ -72,7 +72,7 @@ const SELECT_SLOT: &str = "SELECT c.slot, c.cleared_wh, c.price, c.price_low, c.
      (SELECT SUM(n.produced_wh - b.produced_wh) FROM reading n \
       JOIN reading b ON b.slot = n.slot - 1 AND b.point = n.point AND b.epoch = n.epoch \
       WHERE n.slot = c.slot AND n.quarantine IS NULL AND b.quarantine IS NULL) AS produced_wh \
-     FROM clearing c LEFT JOIN header h ON h.slot = c.slot";
+     FROM clearing c LEFT JOIN newest_header h ON h.slot = c.slot";
 
 impl Reader {
     /// Slots before `before` (all when absent), newest first, at most `limit`.
@@ -109,35 +109,36 @@ impl Reader {
     }
 
     async fn mark_anchored(&self, slots: &mut [SlotRow]) -> Result<(), ReadFault> {
-        let numbers = || slots.iter().map(|row| row.slot.number());
-        let (Some(first), Some(last)) = (numbers().min(), numbers().max()) else { return Ok(()) };
-        let epochs = self.final_epochs(first, last).await?;
+        let index = |row: &SlotRow| row.header.as_ref().map(|header| header.index);
+        let epochs = self.final_epochs(slots.iter().filter_map(index)).await?;
         for row in slots {
-            let slot = row.slot.number();
-            row.anchored_seq = epoch_of(&epochs, slot);
+            row.anchored_seq = index(row).and_then(|index| epoch_of(&epochs, index));
         }
         Ok(())
     }
 
-    /// (first slot → (last slot, seq)) of the final epochs that touch a range.
+    /// (size of the log → seq) of the final epochs that contain one of these entries of the log.
     pub(super) async fn final_epochs(
         &self,
-        first: i64,
-        last: i64,
-    ) -> Result<BTreeMap<i64, (i64, u64)>, ReadFault> {
-        let rows = sqlx::query(
-            "SELECT seq, from_slot, to_slot FROM anchor \
-             WHERE state = 'final' AND to_slot >= ?1 AND from_slot <= ?2",
+        entries: impl Iterator<Item = u64> + Clone,
+    ) -> Result<BTreeMap<u64, u64>, ReadFault> {
+        let (Some(first), Some(last)) = (entries.clone().min(), entries.max()) else {
+            return Ok(BTreeMap::new());
+        };
+        let rows: Vec<(i64, i64)> = sqlx::query_as(
+            "SELECT log_size, seq FROM anchor WHERE state = 'final' AND log_size > ?1 AND log_size \
+             <= (SELECT COALESCE(MIN(log_size), ?2) FROM anchor WHERE log_size > ?2)",
         )
-        .bind(first)
-        .bind(last)
+        .bind(i64::try_from(first).unwrap_or(i64::MAX))
+        .bind(i64::try_from(last).unwrap_or(i64::MAX))
         .fetch_all(&self.pool)
         .await?;
-        rows.iter()
-            .map(|row| {
-                let seq: i64 = row.try_get("seq")?;
-                let seq = u64::try_from(seq).map_err(|error| damaged("anchor", seq, error))?;
-                Ok((row.try_get("from_slot")?, (row.try_get("to_slot")?, seq)))
+        rows.into_iter()
+            .map(|(log_size, seq)| {
+                let count = |value: i64| {
+                    u64::try_from(value).map_err(|error| damaged("anchor", seq, error))
+                };
+                Ok((count(log_size)?, count(seq)?))
             })
             .collect()
     }
@@ -152,16 +153,30 @@ impl Reader {
         Ok(newest.map(Slot::new))
     }
 
-    /// The header of a settled slot.
+    /// The newest header of a settled slot.
     ///
     /// # Errors
     /// [`ReadFault`].
     pub async fn header(&self, slot: Slot) -> Result<Option<Header>, ReadFault> {
-        let text: Option<String> = sqlx::query_scalar("SELECT header FROM header WHERE slot = ?1")
-            .bind(slot.number())
-            .fetch_optional(&self.pool)
-            .await?;
+        let text: Option<String> =
+            sqlx::query_scalar("SELECT header FROM newest_header WHERE slot = ?1")
+                .bind(slot.number())
+                .fetch_optional(&self.pool)
+                .await?;
         text.map(|text| json("header", slot.number(), &text)).transpose()
+    }
+
+    /// Headers of all settlements of a slot, the first one first.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn headers(&self, slot: Slot) -> Result<Vec<Header>, ReadFault> {
+        let texts: Vec<String> =
+            sqlx::query_scalar("SELECT header FROM header WHERE slot = ?1 ORDER BY version")
+                .bind(slot.number())
+                .fetch_all(&self.pool)
+                .await?;
+        texts.iter().map(|text| json("header", slot.number(), text)).collect()
     }
 
     /// Sums over the settled slots from `first` to `last`.
@@ -170,7 +185,7 @@ impl Reader {
     /// [`ReadFault`].
     pub async fn span(&self, first: Slot, last: Slot) -> Result<SlotSpan, ReadFault> {
         let headers: Vec<(i64, String)> =
-            sqlx::query_as("SELECT slot, header FROM header WHERE slot BETWEEN ?1 AND ?2")
+            sqlx::query_as("SELECT slot, header FROM newest_header WHERE slot BETWEEN ?1 AND ?2")
                 .bind(first.number())
                 .bind(last.number())
                 .fetch_all(&self.pool)
@@ -281,13 +296,13 @@ impl Reader {
         text.flatten().map(|text| json("clearing", slot.number(), &text)).transpose()
     }
 
-    /// The signed checkpoint of a settled slot.
+    /// The signed checkpoint of a slot's newest settlement.
     ///
     /// # Errors
     /// [`ReadFault`].
     pub async fn checkpoint(&self, slot: Slot) -> Result<Option<Value>, ReadFault> {
         let text: Option<String> =
-            sqlx::query_scalar("SELECT checkpoint FROM header WHERE slot = ?1")
+            sqlx::query_scalar("SELECT checkpoint FROM newest_header WHERE slot = ?1")
                 .bind(slot.number())
                 .fetch_optional(&self.pool)
                 .await?;
@@ -313,10 +328,9 @@ fn rung_of(slot: impl ToString, word: &str) -> Result<Rung, ReadFault> {
     rung(word).ok_or_else(|| damaged("clearing", slot, format!("{word:?} is no rung")))
 }
 
-/// The epoch that contains a slot.
-pub(super) fn epoch_of(epochs: &BTreeMap<i64, (i64, u64)>, slot: i64) -> Option<u64> {
-    let (_, &(last, seq)) = epochs.range(..=slot).next_back()?;
-    (slot <= last).then_some(seq)
+/// The epoch that contains an entry of the log: the first whose log is longer.
+pub(super) fn epoch_of(epochs: &BTreeMap<u64, u64>, index: u64) -> Option<u64> {
+    epochs.range(index + 1..).next().map(|(_, &seq)| seq)
 }
 
 fn slot_row(row: &SqliteRow) -> Result<SlotRow, ReadFault> {

@@ -152,8 +152,9 @@ impl Desk {
             }
             Up::Ask => {
                 let ask: Ask = verified_in(&self.operator.domain, &payload);
-                let missing: Vec<i64> =
-                    self.deliveries.range(ask.after_slot + 1..).map(|(&slot, _)| slot).collect();
+                let asked = self.deliveries.range(ask.from_slot..);
+                let asked = asked.filter(|(_, delivery)| delivery.header.index >= ask.from_index);
+                let missing: Vec<i64> = asked.map(|(&slot, _)| slot).collect();
                 for slot in missing {
                     self.deliver(Slot::new(slot)).await;
                 }

@@ -47,6 +47,20 @@ pub struct Operator {
     edges: BTreeMap<i64, (i64, i64)>,
     settled: Option<i64>,
     rewards: U256,
+    /// Whether the neighbour's meter is missing in the slots that are settled now.
+    pub neighbour_is_silent: bool,
+    past: BTreeMap<i64, Past>,
+}
+
+/// A settled slot.
+#[derive(Clone)]
+struct Past {
+    clearing: market::Clearing,
+    public: Clearing,
+    version: u32,
+    own: (Option<Flow>, Vec<Late>),
+    settlement: Settlement,
+    eligible: [Energy; 2],
 }
 
 impl Operator {
@@ -58,6 +72,8 @@ impl Operator {
             edges: BTreeMap::new(),
             settled: None,
             rewards: U256::ZERO,
+            neighbour_is_silent: false,
+            past: BTreeMap::new(),
         }
     }
 
@@ -131,28 +147,9 @@ impl Operator {
         lie: impl FnOnce(&mut Statement, &mut Header),
     ) -> Round {
         let clearing = self.clear(slot, order);
-        let (flow, late) = self.meter(slot);
+        let own = self.meter(slot);
+        let settlement = self.settlement(&clearing, &own);
         let own_fill = clearing.fills.iter().find(|fill| fill.point == point());
-        let bought = |side| {
-            let fills = clearing.fills.iter().filter(|f| f.point == neighbour() && f.side == side);
-            fills.map(|fill| fill.energy).sum::<Energy>()
-        };
-        // The neighbour always misses its schedule a little, so that there is something to net.
-        let neighbour_flow = Flow {
-            import: bought(market::Side::Buy) + Energy::from_wh(7),
-            export: bought(market::Side::Sell) + Energy::from_wh(5),
-            produced: None,
-        };
-        let metered = [
-            Metered { point: point(), rank: [1; 32], renewable: true, flow },
-            Metered {
-                point: neighbour(),
-                rank: [2; 32],
-                renewable: false,
-                flow: Some(neighbour_flow),
-            },
-        ];
-        let settlement = settle(&clearing, terms(), &metered, &late).expect("settles");
         let public = self.public(&clearing, now_ms);
         let fill = order.map(|order| Fill {
             point: order.point.clone(),
@@ -167,8 +164,58 @@ impl Operator {
             path: vec![],
             time_ms: now_ms,
         });
-        let delivery = self.deliver(slot, now_ms, &settlement, &public, lie);
+        let eligible = eligible(&settlement);
+        self.rewards += U256::from(eligible[0].wh().unsigned_abs());
+        let entry =
+            Past { clearing, public: public.clone(), version: 1, own, settlement, eligible };
+        let delivery = self.deliver(now_ms, &entry, None, lie);
+        self.past.insert(slot.number(), entry);
         Round { clearing: public, fill, delivery }
+    }
+
+    /// Settles a slot again with the meters that are there now; `lie` as above.
+    pub fn settle_again(
+        &mut self,
+        slot: Slot,
+        now_ms: i64,
+        lie: impl FnOnce(&mut Statement, &mut Header),
+    ) -> Delivery {
+        let before = self.past[&slot.number()].clone();
+        let (flow, late) = self.meter(slot);
+        let own = (before.own.0.or(flow), [&before.own.1[..], &late[..]].concat());
+        let settlement = self.settlement(&before.clearing, &own);
+        let version = before.version + 1;
+        let entry = Past { version, own, settlement, ..before.clone() };
+        let delivery = self.deliver(now_ms, &entry, Some(&before), lie);
+        self.past.insert(slot.number(), entry);
+        delivery
+    }
+
+    fn settlement(
+        &self,
+        clearing: &market::Clearing,
+        (flow, late): &(Option<Flow>, Vec<Late>),
+    ) -> Settlement {
+        let bought = |side| {
+            let fills = clearing.fills.iter().filter(|f| f.point == neighbour() && f.side == side);
+            fills.map(|fill| fill.energy).sum::<Energy>()
+        };
+        // The neighbour always misses its schedule a little, so that there is something to net.
+        let neighbour_flow = Flow {
+            import: bought(market::Side::Buy) + Energy::from_wh(7),
+            export: bought(market::Side::Sell) + Energy::from_wh(5),
+            produced: None,
+        };
+        let metered = [
+            Metered { point: point(), rank: [1; 32], renewable: true, flow: *flow },
+            Metered {
+                point: neighbour(),
+                rank: [2; 32],
+                renewable: false,
+                flow: (!self.neighbour_is_silent).then_some(neighbour_flow),
+            },
+        ];
+        settle(clearing, terms(), &metered, late).expect("settles")
     }
 
     /// The log as it stands, to go on from later or elsewhere.
@@ -248,16 +295,14 @@ impl Operator {
 
     fn deliver(
         &mut self,
-        slot: Slot,
         now_ms: i64,
-        settlement: &Settlement,
-        public: &Clearing,
+        entry: &Past,
+        before: Option<&Past>,
         lie: impl FnOnce(&mut Statement, &mut Header),
     ) -> Delivery {
-        let bill = settlement.bill(&point()).expect("there");
-        self.rewards += U256::from(bill.eligible.wh().unsigned_abs());
-        let mut statement = statement(bill, slot, public, self.rewards);
-        let mut header = header(settlement, public, now_ms, self.rewards);
+        let bill = entry.settlement.bill(&point()).expect("there");
+        let mut statement = statement(bill, entry, self.rewards);
+        let mut header = header(entry, before, now_ms, self.rewards);
         (header.index, header.previous_root) = (self.log.size(), self.log.root());
         // The neighbour's leaf stands beside ours; its content is nobody's business.
         let other = merkle::leaf(B256::repeat_byte(9));
@@ -286,7 +331,13 @@ impl Operator {
     }
 }
 
-fn statement(bill: &market::Bill, slot: Slot, public: &Clearing, reward_total: U256) -> Statement {
+/// What earns rewards: own energy, and everybody's.
+fn eligible(settlement: &Settlement) -> [Energy; 2] {
+    [settlement.bill(&point()).expect("there").eligible, settlement.totals.eligible]
+}
+
+fn statement(bill: &market::Bill, entry: &Past, reward_total: U256) -> Statement {
+    let public = &entry.public;
     let market::Charges { import, export, late, amount } = &bill.charges;
     let late = late.iter().map(|line| LateLine {
         slot: line.late.slot.number(),
@@ -298,7 +349,8 @@ fn statement(bill: &market::Bill, slot: Slot, public: &Clearing, reward_total: U
     });
     Statement {
         point: bill.point.to_string(),
-        slot: slot.number(),
+        slot: public.slot,
+        version: entry.version,
         salt: B256::repeat_byte(3),
         measured: bill.measured,
         import_wh: import.metered.wh(),
@@ -313,15 +365,21 @@ fn statement(bill: &market::Bill, slot: Slot, public: &Clearing, reward_total: U
         export_local_wh: export.local.wh(),
         late: late.collect(),
         amount: amount.nano(),
-        reward_wh: bill.eligible.wh(),
+        reward_wh: entry.eligible[0].wh(),
         reward_total,
     }
 }
 
-fn header(settlement: &Settlement, public: &Clearing, now_ms: i64, rewards: U256) -> Header {
-    let (basis, sums) = (&settlement.basis, &settlement.totals);
+fn header(entry: &Past, before: Option<&Past>, now_ms: i64, rewards: U256) -> Header {
+    let (public, basis, sums) = (&entry.public, &entry.settlement.basis, &entry.settlement.totals);
+    let metered = |entry: &Past| {
+        let sums = &entry.settlement.totals;
+        ((sums.import + sums.late_import).wh(), (sums.export + sums.late_export).wh())
+    };
+    let old = before.map_or((0, 0), metered);
     Header {
         slot: basis.slot.number(),
+        version: entry.version,
         index: 0,
         previous_root: B256::ZERO,
         orders_root: public.orders_root,
@@ -336,6 +394,8 @@ fn header(settlement: &Settlement, public: &Clearing, now_ms: i64, rewards: U256
         short_wh: basis.short.wh(),
         long_wh: basis.long.wh(),
         matched_wh: basis.matched.wh(),
+        found_import_wh: metered(entry).0 - old.0,
+        found_export_wh: metered(entry).1 - old.1,
         totals: Totals {
             import_wh: (sums.import + sums.late_import).wh(),
             export_wh: (sums.export + sums.late_export).wh(),
@@ -347,7 +407,7 @@ fn header(settlement: &Settlement, public: &Clearing, now_ms: i64, rewards: U256
             supplier: sums.supplier.nano(),
             grid_fees: 0,
             congestion: 0,
-            reward_wh: sums.eligible.wh(),
+            reward_wh: entry.eligible[1].wh(),
             reward_total: rewards,
         },
         time_ms: now_ms,
