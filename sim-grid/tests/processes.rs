@@ -132,9 +132,13 @@ async fn a_broker_that_is_away_for_thirty_seconds_loses_nothing() {
 
     let settled = settled_meanwhile.number() - settled_before.number();
     assert!(settled >= 4, "{settled} slots were settled meanwhile");
-    let without = record.header(slot.next());
-    assert_eq!(without.missing, 6, "nobody could deliver the reading of {}", slot.next());
+    let without = record.versions(slot.next());
+    assert_eq!(without[0].missing, 6, "nobody could deliver the reading of {}", slot.next());
     assert!(!publishing.is_empty(), "some meters publish to the broker");
+    let unread = u32::try_from(publishing.len()).expect("few");
+    let newest = without.last().expect("settled");
+    assert!(newest.version > 1, "whoever had read its meter was settled again");
+    assert_eq!(newest.missing, unread, "nobody read what published to the broker");
     for point in record.journals.keys() {
         let missed = record.missed(point);
         if publishing.contains(point) {
@@ -143,6 +147,9 @@ async fn a_broker_that_is_away_for_thirty_seconds_loses_nothing() {
             assert!(missed.iter().all(|missed| away.contains(missed)), "{point}: {missed:?}");
         } else {
             assert_eq!(missed, BTreeSet::new(), "{point} went on reading its meter");
+            let bills = || record.statements[point].iter().map(|row| &row.statement);
+            assert!(bills().all(|bill| bill.measured), "{point}: in the end every slot is known");
+            assert!(bills().all(|bill| bill.late.is_empty()), "{point}: each in its own slot");
         }
     }
     println!("a broker that was away: {:.1} s", started.elapsed().as_secs_f64());

@@ -234,7 +234,7 @@ async fn turn() -> Result<SemaphorePermit<'static>, ApiError> {
 
 /// What a settled slot's meter showed of import and export.
 async fn metered(api: &Api, point: &PointId, slot: Slot) -> Result<[Energy; 2], ReadFault> {
-    let delivery = api.reader.delivery(point, slot).await?.unwrap_or_default();
+    let delivery = api.reader.delivery(point, slot, None).await?.unwrap_or_default();
     let wh = |name: &str| Energy::from_wh(delivery["statement"][name].as_i64().unwrap_or(0));
     Ok(["import_wh", "export_wh"].map(wh))
 }

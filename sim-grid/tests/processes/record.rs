@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chain::{Chain, EmbeddedChain, EmbeddedConfig};
 use controller::config::Config;
-use controller::store::read::{AnchorState, Reader, Refusals, StatementRow};
+use controller::store::read::{AnchorState, LogEntry, Reader, Refusals, StatementRow};
 use meter_agent::journal::Journal;
 use protocol::merkle::{self, Frontier};
 use protocol::{Domain, Header, Reading};
@@ -23,8 +23,10 @@ const HARMLESS: [&str; 2] = ["gap", "after the gate"];
 /// The record of the controller beside the journals of the households.
 pub struct Record {
     pub journals: BTreeMap<PointId, Vec<Reading>>,
-    /// Of all settled slots, in order.
+    /// The newest of every settled slot, in order.
     pub headers: Vec<Header>,
+    /// The whole log, in order.
+    pub log: Vec<LogEntry>,
     /// Oldest first.
     pub statements: BTreeMap<PointId, Vec<StatementRow>>,
     pub refusals: Refusals,
@@ -58,8 +60,12 @@ impl Record {
             let header = reader.header(Slot::new(number)).await.expect("readable");
             headers.push(header.unwrap_or_else(|| panic!("{} is settled", Slot::new(number))));
         }
+        let mut log = Vec::new();
+        while let Some(entry) = reader.log_entry_at(log.len() as u64).await.expect("readable") {
+            log.push(entry);
+        }
         let refusals = reader.refusals(1_000).await.expect("readable");
-        Self { journals, headers, statements, refusals, remains, config, domain, reader }
+        Self { journals, headers, log, statements, refusals, remains, config, domain, reader }
     }
 
     /// First settled slot.
@@ -72,9 +78,10 @@ impl Record {
         Slot::new(self.headers.last().expect("something is settled").slot)
     }
 
-    /// The header of a slot.
-    pub fn header(&self, slot: Slot) -> &Header {
-        self.headers.iter().find(|header| header.slot == slot.number()).expect("it is settled")
+    /// The headers of all settlements of a slot, the first one first.
+    pub fn versions(&self, slot: Slot) -> Vec<&Header> {
+        let headers = self.log.iter().map(|entry| &entry.header);
+        headers.filter(|header| header.slot == slot.number()).collect()
     }
 
     /// Settled slots whose end a household has no reading of.
@@ -209,22 +216,28 @@ impl Record {
         assert!(exact * 2 > count, "readings belong to their edges");
     }
 
-    /// The log grew by one entry per slot, and nothing in it was ever replaced.
+    /// The log grew by one entry per settlement, nothing in it was ever replaced, and every slot's
+    /// versions follow each other.
     async fn assert_log(&self) {
         let operator = self.reader.operator().await.expect("readable");
-        let mut frontier = Frontier::default();
-        for (index, header) in self.headers.iter().enumerate() {
+        let (mut frontier, mut versions) = (Frontier::default(), BTreeMap::new());
+        for (index, LogEntry { header, checkpoint, frontier: stored }) in
+            self.log.iter().enumerate()
+        {
             let slot = Slot::new(header.slot);
             assert_eq!(header.index, index as u64, "{slot}: log index");
             assert_eq!(header.previous_root, frontier.root(), "{slot}");
+            let version = versions.entry(slot).or_insert(0);
+            *version += 1;
+            assert_eq!(header.version, *version, "{slot}");
             frontier.append(merkle::leaf(self.domain.digest(header)));
-            let entry = self.reader.log_entry(slot).await.expect("readable").expect("settled");
-            assert_eq!(entry.frontier, frontier, "{slot}");
-            let checkpoint = entry.checkpoint.verify_operator(&self.domain, operator);
+            assert_eq!(*stored, frontier, "{slot}");
+            let checkpoint = checkpoint.clone().verify_operator(&self.domain, operator);
             let checkpoint = checkpoint.expect("signed by the operator");
             let (size, root) = (checkpoint.body().size, checkpoint.body().root);
             assert_eq!((size, root), (frontier.size(), frontier.root()), "{slot}");
         }
+        assert_eq!(versions.len(), self.headers.len(), "every slot is in the log");
     }
 
     /// Nothing was made and nothing vanished, and every household's account says what its bills say.
@@ -285,10 +298,11 @@ impl Record {
         let late: usize =
             self.statements.values().flatten().map(|row| row.statement.late.len()).sum();
         println!(
-            "{} slots from {}, {} readings, {late} late lines, missing meters by slot {:?}, \
+            "{} slots from {}, {} settled again, {} readings, {late} late lines, missing meters by slot {:?}, \
              traded Wh by slot {:?}, refused {:?}",
             self.headers.len(),
             self.first(),
+            self.log.len() - self.headers.len(),
             self.journals.values().map(Vec::len).sum::<usize>(),
             self.headers.iter().map(|header| header.missing).collect::<Vec<_>>(),
             self.headers.iter().map(|header| header.scheduled_wh).collect::<Vec<_>>(),
