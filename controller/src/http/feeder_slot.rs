@@ -130,7 +130,7 @@ pub async fn feeder_slot(
         return Err(no_feeder());
     }
     let traded = api.reader.nodal(slot).await?.map(|nodal| traded(&grid, &nodal, &message.body));
-    let statements = api.reader.statements_of(slot).await?;
+    let statements = api.reader.bills_of(slot).await?;
     let delivered = match &api.network {
         Some(network) if !statements.is_empty() => {
             let (api, network) = (api.clone(), Arc::clone(network));

@@ -284,6 +284,22 @@ impl Reader {
             .collect()
     }
 
+    /// The newest bills of a slot, by position.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn bills_of(&self, slot: Slot) -> Result<Vec<Statement>, ReadFault> {
+        let texts: Vec<String> =
+            sqlx::query_scalar("SELECT delivery FROM bill WHERE slot = ?1 ORDER BY position")
+                .bind(slot.number())
+                .fetch_all(&self.pool)
+                .await?;
+        texts
+            .iter()
+            .map(|text| json::<Slip>("statement", slot.number(), text).map(|slip| slip.statement))
+            .collect()
+    }
+
     /// A household's newest statement before an entry of the log.
     ///
     /// # Errors
