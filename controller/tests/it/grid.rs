@@ -155,3 +155,40 @@ async fn a_slot_whose_grid_is_lost_is_said_to_wait_for_it() {
     };
     assert!(fault.to_string().contains("start once more with the [grid]"), "{fault}");
 }
+
+#[tokio::test]
+async fn an_older_record_learns_its_grids_and_rungs() {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().in_memory(true);
+    let mut db = sqlx::ConnectOptions::connect(&options).await.expect("in memory");
+    let first = include_str!("../../migrations/0001_street.sql");
+    sqlx::raw_sql(first).execute(&mut db).await.expect("the schema as it was");
+    let digest = format!("0x{}", "ab".repeat(32));
+    let message = format!("{{\"body\":{{\"grid\":\"{digest}\"}},\"sig\":\"\"}}");
+    for (slot, method, _) in OLD_METHODS {
+        let row = "INSERT INTO clearing (slot, cleared_wh, retail, feed_in, orders, method, time_ms, \
+                   message) VALUES (?, 0, 1, 1, 0, ?, 0, ?)";
+        let row = sqlx::query(row).bind(slot).bind(method).bind(&message);
+        row.execute(&mut db).await.expect("an old row");
+    }
+    let second = include_str!("../../migrations/0002_grid.sql");
+    sqlx::raw_sql(second).execute(&mut db).await.expect("brought up to date");
+    let rows: Vec<(i64, Vec<u8>, String)> =
+        sqlx::query_as("SELECT slot, grid, rung FROM clearing ORDER BY slot")
+            .fetch_all(&mut db)
+            .await
+            .expect("readable");
+    let expected: Vec<(i64, Vec<u8>, String)> = OLD_METHODS
+        .iter()
+        .map(|(slot, _, rung)| (*slot, vec![0xab; 32], (*rung).to_owned()))
+        .collect();
+    assert_eq!(rows, expected);
+}
+
+/// How the methods of older clearings stand in the record, and the rungs they are of.
+const OLD_METHODS: [(i64, &str, &str); 5] = [
+    (1, "lp", "lp"),
+    (2, "merit order: the solver was late", "exact"),
+    (3, "exact, on the grid", "exact"),
+    (4, "limits of each connection: the files are gone", "envelopes"),
+    (5, "no market: the orders are lost", "shared"),
+];
