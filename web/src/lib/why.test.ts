@@ -78,7 +78,7 @@ describe('who set it', () => {
       [
         'Any price from 20.0 ct to 22.0 ct would have fitted the same orders; the middle is taken.',
         'Any lower, and a neighbour’s offer at 18.0 ct (20.0 ct with the way to you) would not have been sold.',
-        'Any higher, and your own bid at 22.0 ct would not have been bought.',
+        'Any higher, and your own bid at 22.0 ct would not have been made.',
       ],
     ],
     ['left over', why({ low: by({ side: 'buy', filled: false }), high: by({ filled: false, price: 220_000, limit: 220_000 }) }), [

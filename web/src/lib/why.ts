@@ -123,7 +123,7 @@ function who(by: SetBy, currency: string, upper: boolean): string {
 function keeps(by: SetBy, currency: string, end: 'low' | 'high'): string {
   const order = who(by, currency, false);
   if (end === 'low') return by.filled ? `${order} would not have been sold` : `${order} would have wanted more than there was`;
-  return by.filled ? `${order} would not have been bought` : `${order} would have sold more than was wanted`;
+  return by.filled ? `${order} would not have been made` : `${order} would have sold more than was wanted`;
 }
 
 /** What an own order wanted, got, and would have needed for more. */
