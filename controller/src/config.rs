@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clock::ClockConfig;
+use market::sharing::Sharing;
 use protocol::{Address, public_key_from_hex};
 use serde::{Deserialize, Serialize};
 use units::{BusId, CommunityId, PointId, Slot};
 
-use crate::rules::MAX_CORRECT_WITHIN;
+use crate::rules::{MAX_CORRECT_WITHIN, StreetSharing};
 
 /// What `controller run --config FILE` reads.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -46,6 +47,9 @@ pub struct Config {
     #[serde(default)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grid: Option<GridConfig>,
+    /// What members pay each other, and how the grid operator allocates.
+    #[serde(default)]
+    pub sharing: Sharing,
     /// Where settlements are anchored.
     #[serde(default)]
     pub chain: ChainConfig,
@@ -398,7 +402,24 @@ impl Config {
             let why = format!("{finality:?} is not latest, safe or finalized");
             return Err(("chain.finality".to_owned(), why));
         }
-        self.check_households()
+        self.check_households()?;
+        self.check_sharing()
+    }
+
+    fn check_sharing(&self) -> Result<(), (String, String)> {
+        let members = self.households.iter().map(|household| household.point.clone()).collect();
+        if let Err(fault) = StreetSharing::new(self.sharing.clone(), &members) {
+            return Err(("sharing".to_owned(), fault.to_string()));
+        }
+        if self.grid.is_some() && !self.sharing.rule.takes_orders() {
+            let why = format!(
+                "limits and fees of the network are part of the auction, but the rule is \"{}\": \
+                 leave [grid] out, or set rule = \"auction\"",
+                self.sharing.rule
+            );
+            return Err(("grid".to_owned(), why));
+        }
+        Ok(())
     }
 
     fn check_households(&self) -> Result<(), (String, String)> {

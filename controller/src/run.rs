@@ -144,6 +144,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, RunFault> {
     let path = config.data_dir.join("street.db");
     let mut store = Store::open(&path, &config.community, secrets.operator()).await?;
     store.keep_grid(&grid).await?;
+    store.keep_sharing(&setup::sharing(&config)).await?;
     let saved = store.load().await?;
     let desk =
         Desk::restore(setup::desk(&config, &secrets, &tariff, grid)?, saved, clock.now_ms())?;

@@ -18,7 +18,7 @@ use controller::config::{Config, GridConfig};
 use mosquitto::Mosquitto;
 use protocol::Statement;
 use sim_grid::day::Day;
-use sim_grid::demo::{DemoOptions, RpcNode};
+use sim_grid::demo::{DemoOptions, RpcNode, SharingChoice};
 use sim_grid::faces::BrokerUrl;
 use sim_grid::scenario::{Scenario, parse_slot};
 use units::{Money, PointId, Slot};
@@ -46,6 +46,7 @@ async fn start(
         broker,
         rpc,
         grid,
+        sharing: SharingChoice::default(),
         anchor_every_slots: 4,
         clock: None,
     };

@@ -10,7 +10,8 @@ use units::Slot;
 
 use super::line::{
     AnchorLine, CheckpointLine, ClearingLine, FORMAT, GridLine, HeaderLine, Line, Manifest,
-    MemberLine, OrderLine, Seal, StatementLine, Street, TransferLine, TransfersLine,
+    MemberLine, OrderLine, Seal, SharingFormLine, StatementLine, Street, TransferLine,
+    TransfersLine,
 };
 use crate::config::Config;
 use crate::run::policy;
@@ -144,6 +145,10 @@ impl Export {
         }
         for grid in self.reader.grids_between(self.first, self.last).await? {
             writer.line(&Line::Grid(Box::new(GridLine { grid }))).await?;
+        }
+        for sharing in self.reader.sharings_between(self.first, self.last).await? {
+            let sharing = sharing.form().clone();
+            writer.line(&Line::Sharing(Box::new(SharingFormLine { sharing }))).await?;
         }
         for reading in self.meters.baselines(&self.reader).await? {
             writer.line(&Line::Baseline(Box::new(reading))).await?;

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use chain::EpochHeader;
+use market::sharing::Sharing;
 use protocol::{
     Address, B256, Checkpoint, Clearing, Header, Order, Reading, Signed, Statement, keccak256,
     merkle,
@@ -34,6 +35,8 @@ pub enum Line {
     Street(Box<Street>),
     /// A grid on which slots were cleared; the clearings name it by its digest.
     Grid(Box<GridLine>),
+    /// A sharing rule and a legal key; the clearings name them by their digest.
+    Sharing(Box<SharingFormLine>),
     /// The log before the first slot, as the operator signed it at some earlier size.
     Before(Box<CheckpointLine>),
     /// The signed clearing of an earlier slot whose terms a late bill line needs.
@@ -119,6 +122,14 @@ pub struct MemberLine {
 pub struct GridLine {
     /// The form that the digest is of.
     pub grid: GridForm,
+}
+
+/// How members share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SharingFormLine {
+    /// Its JSON's Keccak-256 is the digest that the clearings name.
+    pub sharing: Sharing,
 }
 
 /// The log at one size, signed.
@@ -291,6 +302,7 @@ impl Line {
         match self {
             Self::Street(_) => "street",
             Self::Grid(_) => "grid",
+            Self::Sharing(_) => "sharing",
             Self::Before(_) => "before",
             Self::Earlier(_) => "earlier",
             Self::Baseline(_) => "baseline",

@@ -33,7 +33,7 @@ pub use record::{
 pub use restore::{RestoreFault, Saved, SavedClearing, SavedEdge, SavedRevision};
 
 use crate::config::MarketConfig;
-use crate::rules::{Cleared, Revision, StreetGrid};
+use crate::rules::{Cleared, Revision, StreetGrid, StreetSharing};
 use crate::tariff::Tariff;
 
 /// Most slots that one step clears when it has to catch up.
@@ -57,6 +57,8 @@ pub struct Setup {
     pub tariff: Tariff,
     /// The grid that the members trade on.
     pub grid: Arc<StreetGrid>,
+    /// What members pay each other, and how the grid operator allocates.
+    pub sharing: Arc<StreetSharing>,
     /// How rewards are earned in a slot.
     pub policy: Policy,
     /// Settled slots per anchored epoch.

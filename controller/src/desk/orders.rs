@@ -59,6 +59,14 @@ impl Desk {
 
     fn check_order(&self, now_ms: i64, point: &PointId, order: &Order) -> Result<(), Rejected> {
         let household = self.household(point);
+        let sharing = &self.setup.sharing;
+        if !sharing.takes_orders() {
+            let detail = format!(
+                "members of this street share by \"{}\", from their meters alone: no orders are needed",
+                sharing.form().rule
+            );
+            return Err(Rejected::new("no auction", detail));
+        }
         if order.seq <= household.order_seq {
             let detail = format!("sequence {} after {}", order.seq, household.order_seq);
             return Err(Rejected::new("replayed", detail));

@@ -1,5 +1,6 @@
 //! What a step leaves behind: rows for the store, messages for the broker.
 
+use market::sharing::Allocation;
 use market::{Book, Clearing, Transfer};
 use protocol::{
     Audit, B256, Checkpoint, Delivery, Header, Order, Reading, Signed, Topic, Totals, Verified,
@@ -123,6 +124,8 @@ pub struct SettledRecord {
     pub moved: Totals,
     /// Who was billed with which meters, while the slot can still be settled again.
     pub members: Option<Vec<Member>>,
+    /// Whose energy was whose in law; none without a key.
+    pub allocation: Option<Allocation>,
 }
 
 /// A statement as it is sent.

@@ -9,7 +9,7 @@ use units::{Energy, PointId, Slot};
 
 use super::household::{Household, Mark};
 use super::{AnchorDraft, BookOrder, Cleared, Desk, Setup, Watermark};
-use crate::rules::{Member, Registers, Revision, StreetGrid};
+use crate::rules::{Member, Registers, Revision, StreetGrid, StreetSharing};
 
 /// What the store knows; see the schema for the meaning of each part.
 #[derive(Debug, Default)]
@@ -30,6 +30,8 @@ pub struct Saved {
     pub past: Vec<SavedRevision>,
     /// Grids of these slots by digest.
     pub grids: BTreeMap<B256, StreetGrid>,
+    /// Every sharing rule and legal key that the street ever had.
+    pub sharings: Vec<StreetSharing>,
     /// Newest cleared slot.
     pub last_cleared: Option<Slot>,
     /// Newest settled slot, and the log as it stands.
@@ -81,6 +83,8 @@ pub struct SavedClearing {
     pub terms: Terms,
     /// Digest of the grid; zero on a plate.
     pub grid: B256,
+    /// Digest of sharing rule and legal key; zero for the auction alone.
+    pub sharing: B256,
 }
 
 /// Why the records do not make a desk.
@@ -103,6 +107,18 @@ pub enum RestoreFault {
         slot: Slot,
         /// Digest of its grid.
         grid: B256,
+    },
+    /// A slot's rule and key are nowhere.
+    #[error(
+        "slot {} ({slot}) was cleared under the sharing rule {sharing}, which is not on record; \
+         start once more with the [sharing] of that slot, so that it can be settled",
+        slot.number()
+    )]
+    NoSharing {
+        /// The slot.
+        slot: Slot,
+        /// Digest of its rule and key.
+        sharing: B256,
     },
     /// The rewards on record are out of range.
     #[error("rewards on record: {0}")]
@@ -159,18 +175,26 @@ impl Desk {
             saved.grids.into_iter().map(|(digest, grid)| (digest, Arc::new(grid))).collect();
         grids.insert(B256::ZERO, Arc::default());
         grids.insert(desk.setup.grid.digest(), Arc::clone(&desk.setup.grid));
-        let on_grid = |saved: SavedClearing| {
-            let SavedClearing { clearing, orders_root, seed, terms, grid } = saved;
-            let (slot, known) = (clearing.slot, grids.get(&grid).map(Arc::clone));
+        let mut sharings: BTreeMap<B256, Arc<StreetSharing>> =
+            saved.sharings.into_iter().map(|one| (one.digest(), Arc::new(one))).collect();
+        sharings.insert(B256::ZERO, Arc::default());
+        sharings.insert(desk.setup.sharing.digest(), Arc::clone(&desk.setup.sharing));
+        let as_cleared = |saved: SavedClearing| {
+            let SavedClearing { clearing, orders_root, seed, terms, grid, sharing } = saved;
+            let slot = clearing.slot;
+            let known = grids.get(&grid).map(Arc::clone);
             let grid = known.ok_or(RestoreFault::NoGrid { slot, grid })?;
-            Ok::<_, RestoreFault>(Cleared { clearing, orders_root, seed, terms, grid })
+            let known = sharings.get(&sharing).map(Arc::clone);
+            let sharing = known.ok_or(RestoreFault::NoSharing { slot, sharing })?;
+            Ok::<_, RestoreFault>(Cleared { clearing, orders_root, seed, terms, grid, sharing })
         };
         for saved in saved.clearings {
-            let cleared = on_grid(saved)?;
+            let cleared = as_cleared(saved)?;
             desk.cleared.insert(cleared.clearing.slot, cleared);
         }
         for SavedRevision { clearing, version, members, rewarded } in saved.past {
-            let revision = Revision { cleared: on_grid(clearing)?, version, members, rewarded };
+            let cleared = as_cleared(clearing)?;
+            let revision = Revision { cleared, version, members, rewarded };
             if desk.is_open(&revision) {
                 desk.past.insert(revision.slot(), revision);
             }

@@ -43,6 +43,7 @@ impl Desk {
             gate_ms,
             retail: terms.retail().nano_per_wh(),
             feed_in: terms.feed_in().nano_per_wh(),
+            rule: self.setup.sharing.form().rule.to_string(),
             time_ms: now_ms,
         };
         self.offered = Some(slot);
@@ -103,7 +104,9 @@ impl Desk {
         let terms = self.terms(slot);
         let grid = &self.setup.grid;
         let mut book = Book::on_grid(slot, terms, limits, grid.grid().clone());
-        for (point, order) in self.books.get(&slot).into_iter().flatten() {
+        // Where nothing is auctioned, orders from before the rule changed are kept and not used.
+        let orders = self.books.get(&slot).filter(|_| self.setup.sharing.takes_orders());
+        for (point, order) in orders.into_iter().flatten() {
             book.place(order.to_market(point, grid.node(point), seed))
                 .expect("checked when it was accepted");
         }
@@ -133,7 +136,9 @@ impl Desk {
             solve_us,
         })));
         let (grid, terms) = (Arc::clone(&self.setup.grid), self.terms(slot));
-        self.cleared.insert(slot, Cleared { clearing, orders_root, seed, terms, grid });
+        let sharing = Arc::clone(&self.setup.sharing);
+        let cleared = Cleared { clearing, orders_root, seed, terms, grid, sharing };
+        self.cleared.insert(slot, cleared);
         self.next_gate = slot.next();
     }
 
@@ -160,11 +165,12 @@ impl Desk {
             retail: terms.retail().nano_per_wh(),
             feed_in: terms.feed_in().nano_per_wh(),
             grid: self.setup.grid.digest(),
+            sharing: self.setup.sharing.digest(),
             prices_root,
             prices,
             grid_fees,
             congestion,
-            method: method(clearing),
+            method: self.method(clearing),
             time_ms: now_ms,
         };
         let signed = protocol::Signed::by_operator(body, &self.setup.domain, &self.setup.key);
@@ -172,6 +178,16 @@ impl Desk {
         let payload = signed.to_json();
         step.outgoing.push(super::Outgoing { topic, payload, retain: false });
         signed
+    }
+
+    /// How the result came about; without an auction there is none.
+    fn method(&self, clearing: &Clearing) -> String {
+        let sharing = &self.setup.sharing;
+        if sharing.takes_orders() {
+            method(clearing)
+        } else {
+            format!("no auction: {}", sharing.form().rule)
+        }
     }
 
     fn announce_fills(
@@ -223,6 +239,7 @@ impl Desk {
     }
 }
 
+/// How the result came about.
 fn method(clearing: &Clearing) -> String {
     match &clearing.method {
         Method::Exact(_) if clearing.nodal.is_some() => "exact, on the grid".to_owned(),

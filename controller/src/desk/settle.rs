@@ -139,6 +139,7 @@ impl Desk {
             terms,
             policy: self.setup.policy,
             grid: &cleared.grid,
+            sharing: &cleared.sharing,
             members,
         }
     }
@@ -234,6 +235,7 @@ impl Desk {
             transfers: outcome.transfers.clone(),
             moved: outcome.moved.clone(),
             members: None,
+            allocation: outcome.allocation.clone(),
         }
     }
 

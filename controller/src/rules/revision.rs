@@ -14,8 +14,8 @@ use protocol::{B256, Header, Totals, U256};
 use units::{Energy, Money, PointId, Slot};
 
 use super::{
-    Member, Metering, Outcome, Registers, SettlingFault, SlotBasis, StreetGrid, metering,
-    settle_slot,
+    Member, Metering, Outcome, Registers, SettlingFault, SlotBasis, StreetGrid, StreetSharing,
+    metering, settle_slot,
 };
 
 /// How far back slots can be settled again at most, whatever is configured: a month.
@@ -34,6 +34,8 @@ pub struct Cleared {
     pub terms: Terms,
     /// The grid that it was found on, which may not be today's.
     pub grid: Arc<StreetGrid>,
+    /// How it is shared, which may not be today's way either.
+    pub sharing: Arc<StreetSharing>,
 }
 
 /// The newest settlement of a slot in which a meter is missing that may still come.

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use market::sharing::{Allocation, SharingFault};
 use market::{
-    Clearing, Cumulative, Eligible, Flow, Late, LedgerFault, Metered, Policy, RewardFault,
-    Settlement, SettlementFault, Terms, Transfer, mint, post, settle,
+    Account, Balances, Clearing, Cumulative, Eligible, Flow, Late, LedgerFault, Metered, Policy,
+    RewardFault, Settlement, SettlementFault, Terms, Transfer, mint, post, settle,
 };
-use protocol::{B256, BusPrice, Header, LateLine, Statement, Totals, U256, merkle};
+use protocol::{B256, BusPrice, Header, LateLine, SharingLine, Statement, Totals, U256, merkle};
 use serde::{Deserialize, Serialize};
-use units::{Energy, PointId, Slot};
+use units::{Energy, Money, PointId, Slot};
 
-use super::{Metering, StreetGrid, on_wire, rank};
+use super::{Metering, Shared, StreetGrid, StreetSharing, on_wire, rank};
 
 /// One metering point as a slot's settlement sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +37,8 @@ pub struct SlotBasis<'a> {
     pub policy: Policy,
     /// The grid that they trade on.
     pub grid: &'a StreetGrid,
+    /// What members pay each other, and whose energy was whose in law.
+    pub sharing: &'a StreetSharing,
     /// All members, with or without readings.
     pub members: &'a [Member],
 }
@@ -52,6 +55,9 @@ pub enum SettlingFault {
     /// The rewards.
     #[error(transparent)]
     Reward(#[from] RewardFault),
+    /// The sharing rule or the legal key.
+    #[error(transparent)]
+    Sharing(Box<SharingFault>),
 }
 
 /// A slot's settlement before it is signed.
@@ -59,10 +65,19 @@ pub enum SettlingFault {
 pub struct Outcome {
     /// Which settlement of the slot, from 1.
     pub version: u32,
-    /// Bills and sums, proven to conserve energy and money.
+    /// The energy of the slot, and its bills as the auction alone would make them, proven to
+    /// conserve energy and money.
     pub settlement: Settlement,
     /// The ledger entries, pool empty after them.
     pub transfers: Vec<Transfer>,
+    /// What every metering point has to pay by them; negative when it receives.
+    pub amounts: BTreeMap<PointId, Money>,
+    /// Whose energy was whose in law; none without a key.
+    pub allocation: Option<Allocation>,
+    /// What each household is told of how its energy is shared; nothing where the auction says all.
+    pub sharing: BTreeMap<PointId, SharingLine>,
+    /// Digest of rule and key.
+    pub sharing_digest: B256,
     /// The public totals.
     pub totals: Totals,
     /// What it adds to the sums of its epoch; the totals, unless it is a later version.
@@ -83,7 +98,15 @@ pub fn settle_slot(basis: &SlotBasis<'_>, rewards: &Cumulative) -> Result<Outcom
     let late: Vec<Late> =
         basis.members.iter().flat_map(|member| late_lines(basis, member)).collect();
     let settlement = settle(basis.clearing, (basis.terms)(slot), &metered, &late)?;
-    let transfers = post(&settlement)?;
+    let auction = post(&settlement)?;
+    let drawn = (basis.clearing, basis.seed);
+    let Shared { transfers, balances, allocation, lines } =
+        basis.sharing.apply(drawn, &settlement, auction, &metered)?;
+    let pays = |bill: &market::Bill| {
+        let account = Account::Household(bill.point.clone());
+        (bill.point.clone(), -balances.of_account(&account))
+    };
+    let amounts = settlement.bills.iter().map(pays).collect();
 
     let eligible: Vec<Eligible> = settlement
         .bills
@@ -97,7 +120,7 @@ pub fn settle_slot(basis: &SlotBasis<'_>, rewards: &Cumulative) -> Result<Outcom
         .collect();
     let mut rewards = rewards.clone();
     rewards.add(&mint(basis.policy, &eligible)?)?;
-    let totals = totals(&settlement, &transfers, &rewards);
+    let totals = totals(&settlement, (&transfers, &balances), &rewards);
     let buses = settlement.bills.iter().filter_map(|bill| {
         bill.price?;
         let price = basis.grid.bus_price(basis.clearing, basis.grid.node(&bill.point))?;
@@ -105,7 +128,19 @@ pub fn settle_slot(basis: &SlotBasis<'_>, rewards: &Cumulative) -> Result<Outcom
     });
     let buses = buses.collect();
     let moved = totals.clone();
-    Ok(Outcome { version: 1, settlement, transfers, totals, moved, rewards, buses })
+    Ok(Outcome {
+        version: 1,
+        settlement,
+        transfers,
+        amounts,
+        allocation,
+        sharing: lines,
+        sharing_digest: basis.sharing.digest(),
+        totals,
+        moved,
+        rewards,
+        buses,
+    })
 }
 
 fn metered(basis: &SlotBasis<'_>, member: &Member) -> Metered {
@@ -133,12 +168,16 @@ fn late_lines<'a>(basis: &'a SlotBasis<'_>, member: &'a Member) -> impl Iterator
     })
 }
 
-fn totals(settlement: &Settlement, transfers: &[Transfer], rewards: &Cumulative) -> Totals {
+fn totals(
+    settlement: &Settlement,
+    (transfers, balances): (&[Transfer], &Balances),
+    rewards: &Cumulative,
+) -> Totals {
     let sums = &settlement.totals;
-    let through_pool = |side: fn(&Transfer) -> &market::Account| -> i64 {
+    let through_pool = |side: fn(&Transfer) -> &Account| -> i64 {
         transfers
             .iter()
-            .filter(|transfer| *side(transfer) == market::Account::Pool)
+            .filter(|transfer| *side(transfer) == Account::Pool)
             .map(|transfer| transfer.amount)
             .sum::<units::Money>()
             .nano()
@@ -152,9 +191,9 @@ fn totals(settlement: &Settlement, transfers: &[Transfer], rewards: &Cumulative)
         local_wh: sums.local.wh(),
         debit: through_pool(|transfer| &transfer.credit),
         credit: through_pool(|transfer| &transfer.debit),
-        supplier: sums.supplier.nano(),
-        grid_fees: settlement.basis.grid_fees.nano(),
-        congestion: settlement.basis.congestion.nano(),
+        supplier: balances.of_account(&Account::Supplier).nano(),
+        grid_fees: balances.of_account(&Account::GridFees).nano(),
+        congestion: balances.of_account(&Account::Congestion).nano(),
         reward_wh: sums.eligible.wh(),
         reward_total: U256::from(rewards.total()),
     }
@@ -166,7 +205,7 @@ impl Outcome {
     pub fn statements(&self, salt: impl Fn(&PointId) -> B256) -> Vec<Statement> {
         let slot = self.settlement.basis.slot;
         let statement = |bill: &market::Bill| {
-            let market::Charges { import, export, late, amount } = &bill.charges;
+            let market::Charges { import, export, late, .. } = &bill.charges;
             Statement {
                 point: bill.point.to_string(),
                 slot: slot.number(),
@@ -184,7 +223,8 @@ impl Outcome {
                 import_local_wh: import.local.wh(),
                 export_local_wh: export.local.wh(),
                 late: late.iter().map(|line| late_line(&line.late)).collect(),
-                amount: amount.nano(),
+                sharing: self.sharing.get(&bill.point).cloned().into_iter().collect(),
+                amount: self.amounts[&bill.point].nano(),
                 reward_wh: bill.eligible.wh(),
                 reward_total: U256::from(self.rewards.of(&bill.point)),
             }
@@ -216,6 +256,7 @@ impl Outcome {
             matched_wh: matched.wh(),
             found_import_wh: self.moved.import_wh,
             found_export_wh: self.moved.export_wh,
+            sharing: self.sharing_digest,
             totals: self.totals.clone(),
             time_ms: place.time_ms,
         }

@@ -16,7 +16,7 @@ use crate::desk::{Enrolment, Setup};
 use crate::http::events::Event;
 use crate::http::{ChainKind, OnChain, Rpc};
 use crate::keys;
-use crate::rules::StreetGrid;
+use crate::rules::{StreetGrid, StreetSharing};
 use crate::store::{Store, StoreFault};
 use crate::tariff::Tariff;
 
@@ -99,6 +99,14 @@ pub fn enrolments(config: &Config) -> Vec<Enrolment> {
     config.households.iter().map(enrol).collect()
 }
 
+/// How the members share, as the configuration says.
+#[must_use]
+pub fn sharing(config: &Config) -> Arc<StreetSharing> {
+    let members = config.households.iter().map(|household| household.point.clone()).collect();
+    let sharing = StreetSharing::new(config.sharing.clone(), &members);
+    Arc::new(sharing.expect("checked when it was loaded"))
+}
+
 pub(super) fn desk(
     config: &Config,
     secrets: &Secrets,
@@ -112,6 +120,7 @@ pub(super) fn desk(
         market: config.market.clone(),
         tariff: tariff.clone(),
         grid,
+        sharing: sharing(config),
         policy: policy(&config.rewards),
         anchor_every_slots: config.chain.anchor_every_slots,
         enrolments: enrolments(config),

@@ -23,7 +23,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Connection, Row, SqlSafeStr};
 use units::{CommunityId, Slot};
 
-use crate::rules::StreetGrid;
+use crate::rules::{StreetGrid, StreetSharing};
 
 /// Oldest SQLite whose write-ahead log is sound.
 const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];
@@ -195,6 +195,22 @@ impl Store {
         Ok(())
     }
 
+    /// Keeps how members share from now on, for whoever asks about its slots later.
+    ///
+    /// # Errors
+    /// [`StoreFault::Database`].
+    pub async fn keep_sharing(&mut self, sharing: &StreetSharing) -> Result<(), StoreFault> {
+        if sharing.digest().is_zero() {
+            return Ok(());
+        }
+        sqlx::query("INSERT INTO sharing (digest, form) VALUES (?, ?) ON CONFLICT DO NOTHING")
+            .bind(sharing.digest().to_vec())
+            .bind(sharing.text())
+            .execute(&mut self.connection)
+            .await?;
+        Ok(())
+    }
+
     /// Closes the record in an orderly way.
     ///
     /// # Errors
@@ -213,6 +229,7 @@ fn migrations() -> Migrator {
     Migrator::with_migrations(vec![
         step(1, "street", include_str!("../../migrations/0001_street.sql")),
         step(2, "grid", include_str!("../../migrations/0002_grid.sql")),
+        step(3, "sharing", include_str!("../../migrations/0003_sharing.sql")),
     ])
 }
 

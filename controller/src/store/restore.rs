@@ -10,7 +10,7 @@ use units::{Energy, PointId, Price, Slot};
 use super::rows::{hash, json, point, registers, slot, stored, unsigned};
 use super::{Store, StoreFault};
 use crate::desk::{Saved, SavedClearing, SavedEdge, SavedRevision, Watermark};
-use crate::rules::{MAX_CORRECT_WITHIN, StreetGrid};
+use crate::rules::{MAX_CORRECT_WITHIN, StreetGrid, StreetSharing};
 
 impl Store {
     /// Everything that is not finished, and the watermarks of what is.
@@ -39,6 +39,7 @@ impl Store {
             orders: self.load_orders(last_cleared.or(settled)).await?,
             clearings: self.load_clearings(settled).await?,
             grids: self.load_grids(oldest.or(settled)).await?,
+            sharings: self.load_sharings().await?,
             epoch: self.load_epoch(anchored.unwrap_or(0)).await?,
             past,
             first_slot,
@@ -274,6 +275,23 @@ impl Store {
             .collect()
     }
 
+    /// All rules and keys; a community has few in its life.
+    async fn load_sharings(&mut self) -> Result<Vec<StreetSharing>, StoreFault> {
+        let rows =
+            sqlx::query("SELECT digest, form FROM sharing").fetch_all(&mut self.connection).await?;
+        rows.iter()
+            .map(|row| {
+                let digest = hash(row, "digest")?;
+                let form: String = row.try_get("form")?;
+                let sharing = StreetSharing::parse(&form).map_err(StoreFault::damaged)?;
+                if sharing.digest() == digest {
+                    return Ok(sharing);
+                }
+                Err(StoreFault::damaged(format!("sharing {digest} is not what its digest says")))
+            })
+            .collect()
+    }
+
     async fn load_fills(&mut self, slot: i64) -> Result<Vec<market::Fill>, StoreFault> {
         let rows = sqlx::query(
             "SELECT point, side, quantity_wh, price FROM fill WHERE slot = ? ORDER BY point",
@@ -334,8 +352,9 @@ fn saved_clearing(
         method: market::Method::Lp,
         nodal,
     };
-    let (orders_root, seed, grid) = (body.orders_root, body.seed, body.grid);
+    let (orders_root, seed) = (body.orders_root, body.seed);
+    let (grid, sharing) = (body.grid, body.sharing);
     let terms = market::Terms::new(price(&body.retail), price(&body.feed_in));
     let terms = terms.map_err(StoreFault::damaged)?;
-    Ok(SavedClearing { clearing, orders_root, seed, terms, grid })
+    Ok(SavedClearing { clearing, orders_root, seed, terms, grid, sharing })
 }

@@ -222,6 +222,19 @@ async fn settled(db: &mut SqliteConnection, record: &SettledRecord) -> Result<()
             .push_bind(transfer.amount.nano())
             .push_bind(reason(&transfer.reason));
     })
+    .await?;
+    let allocated = record.allocation.as_ref().map_or(&[][..], |allocation| &allocation.lines);
+    let head = "INSERT INTO allocation (slot, version, point, import_wh, export_wh, taken_wh, \
+                given_wh) ";
+    insert(db, head, "", allocated, |mut row, line| {
+        row.push_bind(header.slot)
+            .push_bind(header.version)
+            .push_bind(line.point.to_string())
+            .push_bind(line.import.wh())
+            .push_bind(line.export.wh())
+            .push_bind(line.taken.wh())
+            .push_bind(line.given.wh());
+    })
     .await
 }
 

@@ -16,11 +16,11 @@ use serde_json::Value;
 use crate::record::{SLOTS, bundle, config, past, slot};
 use crate::street::{community, operator};
 
-fn check(text: &[u8]) -> Report {
+pub fn check(text: &[u8]) -> Report {
     verify(text, &Trust::default()).expect("memory can be read")
 }
 
-fn lines(text: &str) -> Vec<String> {
+pub fn lines(text: &str) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
@@ -30,13 +30,13 @@ fn kind(line: &str) -> String {
 }
 
 /// Position of the `nth` line of a kind.
-fn find(lines: &[String], wanted: &str, nth: usize) -> usize {
+pub fn find(lines: &[String], wanted: &str, nth: usize) -> usize {
     let mut places = (0..lines.len()).filter(|&at| kind(&lines[at]) == wanted);
     places.nth(nth).unwrap_or_else(|| panic!("no {wanted} {nth}"))
 }
 
 /// The same lines with seals and manifest made anew: what a forger with time would hand out.
-fn seal_again(lines: &[String]) -> String {
+pub fn seal_again(lines: &[String]) -> String {
     let (mut block, mut seals, mut text) = (Vec::new(), Vec::new(), String::new());
     let digest = |hashes: &[protocol::B256]| keccak256(hashes.concat());
     for line in lines {
@@ -67,7 +67,7 @@ fn seal_again(lines: &[String]) -> String {
     text
 }
 
-fn told(report: &Report) -> String {
+pub fn told(report: &Report) -> String {
     let told = |Finding { line, kind, point, slot, what }: &Finding| {
         format!("{line} {kind} {point:?} {slot:?}: {what}\n")
     };

@@ -49,6 +49,21 @@ fn mistakes_are_named() {
         let error = load(&text).expect_err(part);
         assert!(error.contains(part), "{to:?} should say {part:?}: {error}");
     }
+    for (sharing, part) in [
+        ("rule = \"lottery\"", "unknown variant `lottery`"),
+        (
+            "key = { cascade = { levels = [[\"H77\"]] } }",
+            "names H77, which is not a metering point",
+        ),
+        ("rule = { allocated = { price = \"middle\" } }", "but the key is \"none\""),
+        ("rule = { bill-sharing = { per = \"period\" } }", "known when the period is over"),
+        ("key = { static = { keys = { H77 = 999 } } }", "add up to 999"),
+        ("rule = \"mid-market\"\n[grid]\ndir = \"grid\"", "part of the auction"),
+    ] {
+        let text = format!("{}\n[sharing]\n{sharing}\n", example());
+        let error = load(&text).expect_err(part);
+        assert!(error.contains(part), "{sharing:?} should say {part:?}: {error}");
+    }
     let twice = format!("{}\n[[household]]{household}", example());
     assert!(load(&twice).expect_err("twice").contains("enrolled twice"));
     assert!(Config::load(Path::new("/nowhere/street.toml")).is_err());

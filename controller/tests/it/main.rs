@@ -7,5 +7,6 @@ mod grid;
 mod http;
 mod record;
 mod revision;
+mod sharing;
 mod street;
 mod why;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use controller::config::MarketConfig;
 use controller::desk::{Desk, Enrolment, Input, Outgoing, Record, Setup, Step};
-use controller::rules::StreetGrid;
+use controller::rules::{StreetGrid, StreetSharing};
 use controller::store::Store;
 use controller::tariff::Tariff;
+use market::sharing::Sharing;
 use market::{Policy, Terms, propose};
 use protocol::{
     Address, B256, Delivery, Domain, Down, HouseholdKey, Message, OperatorKey, Order, Reading,
@@ -145,6 +146,7 @@ pub fn setup(homes: &[Home], grid: &StreetGrid, market: &MarketConfig) -> Setup 
         market: market.clone(),
         tariff: Tariff::Flat(terms.expect("on the tick")),
         grid: Arc::new(grid.clone()),
+        sharing: Arc::default(),
         policy: Policy { rate_wei_per_wh: WEI / 1_000, cap_wei: 100 * WEI },
         anchor_every_slots: 4,
         enrolments: homes.iter().map(Home::enrolment).collect(),
@@ -157,6 +159,8 @@ pub struct Street {
     pub store: Store,
     pub homes: Vec<Home>,
     pub grid: StreetGrid,
+    /// How they share; another one counts from the next start on.
+    pub sharing: Arc<StreetSharing>,
     pub now_ms: i64,
     pub folder: tempfile::TempDir,
     pub market: MarketConfig,
@@ -169,6 +173,18 @@ pub struct Street {
 impl Street {
     pub async fn open(homes: u8) -> Self {
         Self::open_on(homes, StreetGrid::default()).await
+    }
+
+    pub async fn open_sharing(homes: u8, sharing: Sharing) -> Self {
+        let mut street = Self::open(homes).await;
+        street.share_by(sharing);
+        street.crash().await
+    }
+
+    /// Another rule or key from the next start on.
+    pub fn share_by(&mut self, sharing: Sharing) {
+        let members = self.homes.iter().map(|home| home.point.clone()).collect();
+        self.sharing = Arc::new(StreetSharing::new(sharing, &members).expect("fits the members"));
     }
 
     pub async fn open_on(homes: u8, grid: StreetGrid) -> Self {
@@ -185,8 +201,8 @@ impl Street {
         let desk = Desk::restore(setup(&homes, &grid, &market), saved, now_ms)
             .expect("nothing to contradict");
         store.begin_at(desk.first_open_slot()).await.expect("written");
-        let (sent, cleared) = (Vec::new(), Vec::new());
-        Self { desk, store, homes, grid, now_ms, folder, market, cleared, sent }
+        let (sent, cleared, sharing) = (Vec::new(), Vec::new(), Arc::default());
+        Self { desk, store, homes, grid, sharing, now_ms, folder, market, cleared, sent }
     }
 
     /// One step: recorded, then "sent"; a book that the desk wants solved is solved at once.
@@ -229,8 +245,10 @@ impl Street {
         old.close().await.expect("closed");
         let mut store = open_store(&self.folder).await;
         store.keep_grid(&self.grid).await.expect("written");
+        store.keep_sharing(&self.sharing).await.expect("written");
         let saved = store.load().await.expect("readable");
-        let setup = setup(&self.homes, &self.grid, &self.market);
+        let sharing = Arc::clone(&self.sharing);
+        let setup = Setup { sharing, ..setup(&self.homes, &self.grid, &self.market) };
         self.desk = Desk::restore(setup, saved, self.now_ms).expect("same members");
         self.store = store;
     }

@@ -16,8 +16,8 @@ pub use domain::Domain;
 pub use keys::{HouseholdKey, InvalidKey, KeyText, OperatorKey, public_key_from_hex};
 pub use message::{
     Ask, Audit, BusPrice, Checkpoint, Clearing, ClockStatus, Delivery, Fill, Header, LateLine,
-    Live, Offer, Order, Peg, Quality, Reading, Receipt, Refusal, Side, Statement, Step, Totals,
-    Verdict,
+    LegalLine, Live, Offer, Order, Peg, Quality, Reading, Receipt, Refusal, SharingLine, Side,
+    Statement, Step, Totals, Verdict,
 };
 pub use signed::{Message, Refused, Signature, Signed, Verified};
 pub use topic::{Down, Public, Topic, Up, wildcard_up};

@@ -127,6 +127,9 @@ sol! {
         int64 gate_ms;
         int64 retail;
         int64 feed_in;
+        /// What members pay each other, as `market::sharing::Rule` is written; orders are taken where
+        /// it is `auction`.
+        string rule;
         int64 time_ms;
     }
 
@@ -195,6 +198,8 @@ sol! {
         int64 feed_in;
         /// Digest of the grid, its limits and fees; zero when everybody is at one bus.
         bytes32 grid;
+        /// Digest of the community's sharing rule and legal key; zero for the auction alone.
+        bytes32 sharing;
         /// Merkle root over the prices of the buses that trade, by the grid's order, and how many.
         bytes32 prices_root;
         uint32 prices;
@@ -239,6 +244,37 @@ sol! {
         int64 feed_in;
     }
 
+    /// What the grid operator allocates to one household, and what it pays its neighbours for the
+    /// difference to the community's own rule. Positive amounts are paid.
+    #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct LegalLine {
+        /// Of the import, what neighbours gave; of the export, what neighbours took.
+        int64 taken_wh;
+        int64 given_wh;
+        /// What the supplier bills for the rest.
+        int64 residual;
+        /// The household's part of what the allocation costs the street.
+        int64 shortfall;
+        /// What is paid to the neighbours: `pays - gets + shortfall - residual`.
+        int64 difference;
+    }
+
+    /// How one household's energy of a slot is shared.
+    #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct SharingLine {
+        /// What members pay each other, as `market::sharing::Rule` is written.
+        string rule;
+        /// Kind of the legal key: `none`, `pro-rata`, `static`, `cascade`, `hierarchical`, `pairs`.
+        string key;
+        /// What the import costs and the export earns by the rule; either may be negative.
+        int64 pays;
+        int64 gets;
+        /// The legal allocation; none without a key or without a reading.
+        LegalLine[] legal;
+    }
+
     /// One household's bill for one slot. Its salted digest is a leaf of the slot's tree.
     #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -269,6 +305,8 @@ sol! {
         int64 import_local_wh;
         int64 export_local_wh;
         LateLine[] late;
+        /// How the energy is shared; none where all is said by the auction alone.
+        SharingLine[] sharing;
         /// The bill: positive = pays, negative = receives.
         int64 amount;
         /// Wh that earn producer rewards: those of version 1, for they are earned in time or never.
@@ -331,6 +369,8 @@ sol! {
         /// Metered energy that no earlier version of the slot had; all of it in version 1.
         int64 found_import_wh;
         int64 found_export_wh;
+        /// Digest of the sharing rule and the legal key; zero for the auction alone.
+        bytes32 sharing;
         Totals totals;
         int64 time_ms;
     }

@@ -38,9 +38,10 @@ pub use hours::{Hour, HourLength, HourPoint, Premium, Quarter, roll_up};
 pub use overlay::{Overlay, OverlayLine, overlay};
 pub use pairs::{Trade, trades};
 pub use period::{Period, PeriodBill};
-pub use rates::{Published, Rates, Street};
+pub use rates::{Published, Rates, Street, rates};
 pub use rule::{
-    Groups, Inside, KEYS_TOTAL, Key, KeyFault, Keys, Levels, MAX_ROUNDS, Per, Rounds, Rule, Sharing,
+    Groups, Inside, KEYS_TOTAL, Key, KeyFault, Keys, Levels, MAX_ROUNDS, Per, Rounds, Rule,
+    Sharing, UnknownRule,
 };
 pub use shares::{Share, Shares, share};
 

@@ -22,8 +22,8 @@
 
 use units::{Energy, Money, Price};
 
-use super::SharingFault;
 use super::exact::{Ratio, money};
+use super::{Per, Rule, SharingFault};
 use crate::Terms;
 use crate::allotment::product;
 
@@ -81,6 +81,26 @@ pub(crate) enum Formula {
     MidMarket,
     SupplyDemand,
     BillSharing,
+}
+
+/// What a Wh costs and earns by a rule when the street as a whole imports and exports so much: what
+/// a member needs to check its own share, which differs by less than a nano-currency per side.
+///
+/// None for rules without one price for all: the auction, allocated energy, and bills of a period.
+///
+/// # Errors
+/// [`SharingFault::OutOfRange`].
+pub fn rates(rule: Rule, terms: Terms, street: Street) -> Result<Option<Rates>, SharingFault> {
+    let formula = match rule {
+        Rule::None => Formula::Alone,
+        Rule::MidMarket => Formula::MidMarket,
+        Rule::SupplyDemand => Formula::SupplyDemand,
+        Rule::BillSharing { per: Per::Interval } => Formula::BillSharing,
+        Rule::Auction | Rule::Allocated { .. } | Rule::BillSharing { per: Per::Period } => {
+            return Ok(None);
+        }
+    };
+    Ok(Some(formula.apply(terms, street)?.rates))
 }
 
 /// What all members together import and export in a slot.

@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::str::FromStr;
 
 use units::{PointId, Price, split};
 
 use super::Allocation;
+use crate::Terms;
 
 /// Most rounds of a static key.
 pub const MAX_ROUNDS: u8 = 8;
@@ -70,18 +72,62 @@ pub enum Rule {
     },
 }
 
+impl Rule {
+    /// Whether members place orders.
+    #[must_use]
+    pub const fn takes_orders(self) -> bool {
+        matches!(self, Self::Auction)
+    }
+}
+
+/// A text that names no rule.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "there is no rule {0:?}: choose none, auction, mid-market, supply-demand, bill-sharing per \
+     interval, bill-sharing per period, allocated at the middle, or allocated at so many \
+     nano-currency per Wh"
+)]
+pub struct UnknownRule(String);
+
+/// Rules that are named by a word alone.
+const WORDS: [(&str, Rule); 7] = [
+    ("none", Rule::None),
+    ("auction", Rule::Auction),
+    ("mid-market", Rule::MidMarket),
+    ("supply-demand", Rule::SupplyDemand),
+    ("bill-sharing per interval", Rule::BillSharing { per: Per::Interval }),
+    ("bill-sharing per period", Rule::BillSharing { per: Per::Period }),
+    ("allocated at the middle", Rule::Allocated { price: Inside::Middle }),
+];
+/// What stands before an agreed price.
+const ALLOCATED_AT: &str = "allocated at ";
+
 impl fmt::Display for Rule {
-    /// The rule's name as it is configured.
+    /// The rule in the words that it is read from; an agreed price in nano-currency per Wh.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::None => "none",
-            Self::Auction => "auction",
-            Self::MidMarket => "mid-market",
-            Self::SupplyDemand => "supply-demand",
-            Self::BillSharing { per: Per::Interval } => "bill-sharing per interval",
-            Self::BillSharing { per: Per::Period } => "bill-sharing per period",
-            Self::Allocated { .. } => "allocated",
-        })
+        match self {
+            Self::Allocated { price: Inside::Fixed(price) } => {
+                write!(f, "{ALLOCATED_AT}{}", price.nano_per_wh())
+            }
+            _ => {
+                let word = WORDS.iter().find(|(_, rule)| rule == self);
+                f.pad(word.expect("all but agreed prices have a word").0)
+            }
+        }
+    }
+}
+
+impl FromStr for Rule {
+    type Err = UnknownRule;
+
+    fn from_str(text: &str) -> Result<Self, UnknownRule> {
+        if let Some((_, rule)) = WORDS.iter().find(|(word, _)| *word == text) {
+            return Ok(*rule);
+        }
+        let nano = text.strip_prefix(ALLOCATED_AT).and_then(|nano| nano.parse().ok());
+        let price =
+            nano.map(Price::from_nano_per_wh).ok_or_else(|| UnknownRule(text.to_owned()))?;
+        Ok(Self::Allocated { price: Inside::Fixed(price) })
     }
 }
 
@@ -105,6 +151,20 @@ pub enum Inside {
     Middle,
     /// An agreed price, held between feed-in and retail so that nobody pays for taking part.
     Fixed(Price),
+}
+
+impl Inside {
+    /// What a Wh inside costs under these terms: an agreed price is held between them.
+    #[must_use]
+    pub fn price(self, terms: Terms) -> Price {
+        match self {
+            Self::Fixed(price) if terms.leave_room() => {
+                price.clamp(terms.feed_in(), terms.retail())
+            }
+            // Allocated all the same: retail below feed-in makes it a loss, and halves are fair.
+            Self::Middle | Self::Fixed(_) => terms.middle(),
+        }
+    }
 }
 
 /// Who is allocated whose energy, from meters alone. Every key allocates at most what is metered.
@@ -400,6 +460,19 @@ impl Key {
         match key.named().into_iter().find(|point| !is_member(point)) {
             Some(point) => Err(KeyFault::Unknown { point: point.clone() }),
             None => Ok(()),
+        }
+    }
+
+    /// The key's kind, as it is configured.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::ProRata => "pro-rata",
+            Self::Static { .. } => "static",
+            Self::Cascade { .. } => "cascade",
+            Self::Hierarchical { .. } => "hierarchical",
+            Self::Pairs { .. } => "pairs",
         }
     }
 

@@ -204,12 +204,7 @@ fn by_allocation(
     parties: &Parties,
     allocation: &Allocation,
 ) -> Result<Shared, SharingFault> {
-    let price = match price {
-        Inside::Middle => terms.middle(),
-        Inside::Fixed(price) if terms.leave_room() => price.clamp(terms.feed_in(), terms.retail()),
-        // Allocated all the same: retail below feed-in makes it a loss, and halves are fair.
-        Inside::Fixed(_) => terms.middle(),
-    };
+    let price = price.price(terms);
     let mut shares = Vec::with_capacity(parties.present.len());
     let (mut all_retail, mut all_feed_in) = (0, 0);
     for party in &parties.present {

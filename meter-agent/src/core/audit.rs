@@ -5,6 +5,8 @@
 //! registers, order and fill, and what an earlier version of the slot said; and the bill, recomputed to the nano-currency with the function that
 //! the market publishes for it. The first thing that does not hold is the finding.
 
+mod sharing;
+
 use market::{Basis, Late, Own, Terms, charge};
 use protocol::merkle::{self, Frontier};
 use protocol::{
@@ -178,7 +180,7 @@ pub fn bill(delivery: &Delivery, known: &Knowledge<'_>) -> Result<(), Finding> {
     registers(statement, header, known)?;
     price(statement, header, known)?;
     order(statement, header, known)?;
-    amount(statement, header, known.point)?;
+    amount(statement, header, known)?;
     rewards(statement, header, known.witness)
 }
 
@@ -251,6 +253,7 @@ fn published(header: &Header, known: &Knowledge<'_>) -> Result<(), Finding> {
     if let Some(clearing) = known.book.clearing(slot) {
         same("clearing price", header.price.as_slice(), clearing.price.as_slice())?;
         same("orders root", header.orders_root, clearing.orders_root)?;
+        same("digest of the sharing rule", header.sharing, clearing.sharing)?;
         same("scheduled energy", header.scheduled_wh, clearing.cleared_wh)?;
         same("grid fees", header.totals.grid_fees, clearing.grid_fees)?;
         same("congestion", header.totals.congestion, clearing.congestion)?;
@@ -448,7 +451,7 @@ fn price(statement: &Statement, header: &Header, known: &Knowledge<'_>) -> Resul
     Ok(())
 }
 
-fn amount(statement: &Statement, header: &Header, point: &PointId) -> Result<(), Finding> {
+fn amount(statement: &Statement, header: &Header, known: &Knowledge<'_>) -> Result<(), Finding> {
     let fault = |error: &dyn std::fmt::Display| Finding::Bill(error.to_string());
     let terms = |retail: i64, feed_in: i64| {
         Terms::new(Price::from_nano_per_wh(retail), Price::from_nano_per_wh(feed_in))
@@ -475,7 +478,7 @@ fn amount(statement: &Statement, header: &Header, point: &PointId) -> Result<(),
     };
     let late = statement.late.iter().map(|line| {
         Ok(Late {
-            point: point.clone(),
+            point: known.point.clone(),
             slot: Slot::new(line.slot),
             slots: line.slots,
             import: Energy::from_wh(line.import_wh),
@@ -487,7 +490,9 @@ fn amount(statement: &Statement, header: &Header, point: &PointId) -> Result<(),
     let charges = charge(&own, &basis, &late).map_err(|error| fault(&error))?;
     same("import deviation", statement.import_deviation_wh, charges.import.deviation.wh())?;
     same("export deviation", statement.export_deviation_wh, charges.export.deviation.wh())?;
-    same("amount", statement.amount, charges.amount.nano())
+    let late: i128 = charges.late.iter().map(|line| i128::from(line.amount.nano())).sum();
+    let shared = sharing::amount(statement, header, &charges, (basis.terms, known))?;
+    same("amount", i128::from(statement.amount), shared + late)
 }
 
 fn rewards(statement: &Statement, header: &Header, witness: &Witness) -> Result<(), Finding> {

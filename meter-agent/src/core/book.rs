@@ -173,6 +173,12 @@ impl Book {
         self.clearings.get(&slot.number())
     }
 
+    /// What members pay each other in a slot, if its offer was heard.
+    #[must_use]
+    pub fn rule(&self, slot: Slot) -> Option<&str> {
+        self.offers.get(&slot.number()).map(|offer| offer.rule.as_str())
+    }
+
     /// Retail and feed-in price of a slot, nano-currency per Wh.
     #[must_use]
     pub fn terms(&self, slot: Slot) -> Option<(i64, i64)> {

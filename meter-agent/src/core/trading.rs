@@ -1,5 +1,6 @@
 //! Placing orders: once per offered slot, as soon as the newest edge is known.
 
+use market::sharing::Rule;
 use market::{Limit, Steps, Terms};
 use protocol::{Offer, Order, Peg, Side, Step, Up};
 use units::{Energy, Price, Slot};
@@ -113,7 +114,9 @@ impl Core {
         let present = flows.and_then(|flows| flows.power_mw);
         let present = present.map(|mw| Energy::from_wh((mw / 4 + 500 * mw.signum()) / 1_000));
         let order = |offer: &Offer| {
-            let terms = terms(offer.retail, offer.feed_in)?;
+            // Where members share by their meters alone, there is nothing to order.
+            let is_auctioned = offer.rule == Rule::Auction.to_string();
+            let terms = terms(offer.retail, offer.feed_in).filter(|_| is_auctioned)?;
             let slot = Slot::new(offer.slot);
             let view = View { slot, terms: &[terms], stored: None, car_lacks: None, present };
             Some((offer.slot, Wish::of(&policy.decide(&view)?, terms, most)?))

@@ -18,7 +18,7 @@ use serde::Serialize;
 use tokio::sync::broadcast;
 use units::{PointId, Slot};
 
-use crate::demo::{Demo, DemoOptions};
+use crate::demo::{Demo, DemoOptions, SharingChoice};
 
 /// How long the agent is watched at least, real time.
 const WATCHED: Duration = Duration::from_secs(10);
@@ -99,6 +99,7 @@ pub async fn measure(load: &AgentLoad, folder: &Path) -> anyhow::Result<AgentCos
         broker: None,
         rpc: None,
         grid: None,
+        sharing: SharingChoice::default(),
         anchor_every_slots: 4,
         clock: Some(anchor),
     };

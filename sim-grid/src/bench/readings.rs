@@ -375,6 +375,7 @@ fn setup(key: OperatorKey, enrolments: Vec<Enrolment>) -> anyhow::Result<Setup> 
         market: MarketConfig { metering_deadline_s: DEADLINE_S, ..MarketConfig::default() },
         tariff: Tariff::Flat(Terms::new(retail, feed_in)?),
         grid: Arc::default(),
+        sharing: Arc::default(),
         policy: Policy {
             rate_wei_per_wh: 1_000_000_000_000_000,
             cap_wei: 100_000_000_000_000_000_000,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use units::Slot;
 
 use crate::day::Day;
-use crate::demo::DemoOptions;
+use crate::demo::{DemoOptions, SharingChoice};
 
 /// Settled slots per anchored epoch, as in the demo.
 const ANCHOR_EVERY_SLOTS: u32 = 4;
@@ -104,6 +104,7 @@ async fn start(load: &StreetLoad, folder: &Path) -> anyhow::Result<Day> {
         broker: None,
         rpc: None,
         grid: None,
+        sharing: SharingChoice::default(),
         anchor_every_slots: ANCHOR_EVERY_SLOTS,
         clock: None,
     };

@@ -8,7 +8,8 @@ use clap::Args;
 use clock::{Clock, ClockConfig};
 use controller::config::GridConfig;
 use controller::http::events::Event;
-use sim_grid::demo::{Demo, DemoOptions, RpcNode};
+use market::sharing::Rule;
+use sim_grid::demo::{Demo, DemoOptions, KeyKind, RpcNode, SharingChoice};
 use sim_grid::faces::BrokerUrl;
 use sim_grid::scenario::parse_slot;
 use tokio::sync::broadcast;
@@ -52,6 +53,17 @@ pub struct DemoArgs {
     /// they carry.
     #[arg(long, default_value_t = 150)]
     grid_fee: i64,
+    /// What members pay each other: auction, mid-market, supply-demand, "bill-sharing per interval",
+    /// "allocated at the middle", "allocated at 180000" (nano-currency per Wh) or none. Limits and
+    /// fees of the grid are part of the auction only.
+    #[arg(long, default_value_t = Rule::Auction)]
+    rule: Rule,
+    /// How the grid operator allocates: none, pro-rata, static (equal parts) or pairs.
+    #[arg(long, default_value = "none")]
+    key: KeyKind,
+    /// A file with `rule` and `key` as in a controller's [sharing]: for keys that name members.
+    #[arg(long, conflicts_with_all = ["rule", "key"])]
+    sharing: Option<PathBuf>,
     /// Trade as if everybody were at one place, without limits and fees.
     #[arg(long, conflicts_with = "grid_fee")]
     plate: bool,
@@ -84,6 +96,10 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
     };
     let anchor = anchor(&folder, from, args.speed)?;
     let clock = Clock::from_config(Some(anchor));
+    let sharing = match &args.sharing {
+        Some(file) => SharingChoice::read(file)?,
+        None => SharingChoice::Words(args.rule, args.key),
+    };
     let options = DemoOptions {
         scenario: args.scenario.clone(),
         tariff: args.tariff.clone(),
@@ -97,8 +113,9 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
             .clone()
             .zip(args.rpc_key.clone())
             .map(|(url, key_file)| RpcNode { url, key_file }),
-        grid: (!args.plate)
+        grid: (!args.plate && sharing.takes_orders())
             .then(|| GridConfig { street_fee_e5: args.grid_fee, ..GridConfig::default() }),
+        sharing,
         anchor_every_slots: args.anchor_every_slots,
         clock: Some(anchor),
     };

@@ -5,6 +5,7 @@
 
 mod households;
 mod plan;
+mod sharing;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use controller::run::Running;
 use units::{PointId, Slot};
 
 pub use households::Household;
+pub use sharing::{KeyKind, SharingChoice};
 
 use crate::faces::{BrokerUrl, FaceKind};
 use crate::scenario::Scenario;
@@ -44,6 +46,8 @@ pub struct DemoOptions {
     pub rpc: Option<RpcNode>,
     /// Limits and fees of the scenario's network in the auction; none: everybody is at one place.
     pub grid: Option<GridConfig>,
+    /// What members pay each other, and how the grid operator allocates.
+    pub sharing: SharingChoice,
     /// Settled slots per anchored epoch.
     pub anchor_every_slots: u32,
     /// The `[clock]` section of every configuration; none when the clock is moved by hand.

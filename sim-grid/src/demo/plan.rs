@@ -100,6 +100,7 @@ impl Plan {
             },
             feeder: Some(FeederConfig { dir: folder }),
             grid: options.grid.clone(),
+            sharing: options.sharing.of(&points(scenario)),
             chain: ChainConfig {
                 rpc: options.rpc.as_ref().map(|node| node.url.clone()),
                 key_file: match &options.rpc {
@@ -260,6 +261,10 @@ fn devices(face: &Face) -> Vec<DeviceConfig> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+fn points(scenario: &Scenario) -> Vec<PointId> {
+    scenario.customers.iter().map(|customer| customer.id.clone()).collect()
 }
 
 /// A port that nobody listens on right now.

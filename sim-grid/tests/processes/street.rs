@@ -336,6 +336,7 @@ fn write_controller(
         }
     };
     let config = desk::Config {
+        sharing: market::sharing::Sharing::default(),
         community: community(),
         currency: "EUR".to_owned(),
         data_dir: "controller".into(),

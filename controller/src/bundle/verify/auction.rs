@@ -11,7 +11,8 @@ use super::super::line::{ClearingLine, OrderLine, StatementLine};
 use super::findings::Findings;
 use super::state::State;
 use crate::rules::{
-    self, Cleared, PriceTree, StreetGrid, digests_root, energy_bound, network, rank, seed,
+    self, Cleared, PriceTree, StreetGrid, StreetSharing, digests_root, energy_bound, network, rank,
+    seed,
 };
 
 /// Rebuilds a slot's auction; none when its terms are none.
@@ -61,11 +62,21 @@ pub fn check(
         found.slot(number, "clearing", slot, what);
         StreetGrid::default()
     });
-    let book = book(state, (slot, drawn), terms, &grid, orders, found);
+    let sharing = state.sharings.get(&body.sharing).cloned().unwrap_or_else(|| {
+        let what = format!("names a sharing rule {} that the bundle does not have", body.sharing);
+        found.slot(number, "clearing", slot, what);
+        StreetSharing::default()
+    });
+    let mut book = book(state, (slot, drawn), terms, &grid, orders, found);
+    if !sharing.takes_orders() {
+        // Orders from before the rule changed are kept and not used.
+        book = Book::on_grid(slot, terms, Limits::default(), grid.grid().clone());
+    }
     let clearing = clear(&book, None);
     compare(number, slot, body, (state, &grid, &clearing), found);
     certify(number, slot, body, (&book, &clearing), statements, found);
-    Some(Cleared { clearing, orders_root, seed: drawn, terms, grid: Arc::new(grid) })
+    let (grid, sharing) = (Arc::new(grid), Arc::new(sharing));
+    Some(Cleared { clearing, orders_root, seed: drawn, terms, grid, sharing })
 }
 
 /// The seed must be drawn from the log as it was when the gate closed: an operator who could pick

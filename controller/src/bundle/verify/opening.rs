@@ -4,12 +4,14 @@ use market::Policy;
 use protocol::{B256, Domain, Signed, public_key_from_hex};
 use units::Slot;
 
-use super::super::line::{CheckpointLine, FORMAT, GridLine, Line, MemberLine, ReadingLine, Street};
+use super::super::line::{
+    CheckpointLine, FORMAT, GridLine, Line, MemberLine, ReadingLine, SharingFormLine, Street,
+};
 use super::Trust;
 use super::blocks::Block;
 use super::findings::Findings;
 use super::state::{Member, Root, State};
-use crate::rules;
+use crate::rules::{self, StreetSharing};
 
 /// Most slots in one bundle: ten years.
 const MAX_SLOTS: i64 = 3_660 * Slot::PER_DAY;
@@ -33,6 +35,7 @@ pub fn open(block: Block, trust: &Trust, found: &mut Findings) -> Option<State> 
             // Told when it was read.
             None => {}
             Some(Line::Grid(line)) => grid(&mut state, number, *line, found),
+            Some(Line::Sharing(line)) => sharing(&mut state, number, *line, found),
             Some(Line::Before(line)) => before(&mut state, number, *line, found),
             Some(Line::Baseline(line)) => baseline(&mut state, number, *line, found),
             Some(other) => found.add(number, other.kind(), "does not belong into the first block"),
@@ -86,6 +89,7 @@ fn state(street: &Street, trust: &Trust, found: &mut Findings) -> Option<State> 
         gate_lead_ms: i64::from(street.gate_lead_s) * 1_000,
         policy: Policy { rate_wei_per_wh: rate, cap_wei: cap },
         grids: std::collections::BTreeMap::from([Default::default()]),
+        sharings: std::collections::BTreeMap::from([Default::default()]),
         members: std::collections::BTreeMap::new(),
         log: Some(street.log.clone()),
         roots: vec![Root { size: 0, root: B256::ZERO, time_ms: i64::MIN }],
@@ -126,6 +130,19 @@ fn grid(state: &mut State, number: u64, line: GridLine, found: &mut Findings) {
     }
     if state.grids.insert(grid.digest(), grid).is_some() {
         found.add(number, "grid", "stands twice");
+    }
+}
+
+/// A sharing rule and a legal key, for the clearings that name them.
+fn sharing(state: &mut State, number: u64, line: SharingFormLine, found: &mut Findings) {
+    let members = state.members.keys().cloned().collect();
+    match StreetSharing::new(line.sharing, &members) {
+        Err(fault) => found.add(number, "sharing", fault.to_string()),
+        Ok(sharing) => {
+            if state.sharings.insert(sharing.digest(), sharing).is_some() {
+                found.add(number, "sharing", "stands twice");
+            }
+        }
     }
 }
 

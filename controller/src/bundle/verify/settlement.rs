@@ -200,6 +200,7 @@ fn settle(
         terms: &terms,
         policy: state.policy,
         grid: &cleared.grid,
+        sharing: &cleared.sharing,
         members,
     };
     let rewards = state.rewards()?;

@@ -8,7 +8,7 @@ use protocol::{Address, B256, Domain, Totals, merkle};
 use units::{PointId, Slot};
 
 use super::super::line::MemberLine;
-use crate::rules::{Connection, Registers, Revision, StreetGrid};
+use crate::rules::{Connection, Registers, Revision, StreetGrid, StreetSharing};
 
 /// A member, and how far its readings have come.
 #[derive(Debug)]
@@ -69,6 +69,8 @@ pub struct State {
     pub policy: Policy,
     /// Grids that slots were cleared on, by digest; the plate has none, zero.
     pub grids: BTreeMap<B256, StreetGrid>,
+    /// Sharing rules and legal keys by digest; the auction alone is always there.
+    pub sharings: BTreeMap<B256, StreetSharing>,
     /// The members.
     pub members: BTreeMap<PointId, Member>,
     /// The log; none after a gap that cannot be bridged.

@@ -3,6 +3,7 @@
 //! The connections are read-only and refuse to write (`query_only`), so that no request can ever
 //! change what was settled. One file per subject; rows leave as plain structs.
 
+mod allocation;
 mod anchor;
 mod household;
 mod ledger;
@@ -18,6 +19,7 @@ use serde::de::DeserializeOwned;
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 
+pub use allocation::AllocationRow;
 pub use anchor::{AnchorRow, AnchorState};
 pub use household::{AllTime, AuditRow, MeterRow, StatementRow, VersionRow};
 pub use record::{LogEntry, StoredEpoch, StoredOrder, StoredReading, StoredTransfer};

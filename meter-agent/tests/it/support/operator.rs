@@ -101,6 +101,7 @@ impl Operator {
             gate_ms: slot.start_ms() - 120_000,
             retail: RETAIL,
             feed_in: FEED_IN,
+            rule: "auction".into(),
             time_ms: now_ms,
         }
     }
@@ -284,6 +285,7 @@ impl Operator {
             retail: RETAIL,
             feed_in: FEED_IN,
             grid: B256::ZERO,
+            sharing: B256::ZERO,
             prices_root: B256::ZERO,
             prices: 0,
             grid_fees: 0,
@@ -364,6 +366,7 @@ fn statement(bill: &market::Bill, entry: &Past, reward_total: U256) -> Statement
         import_local_wh: import.local.wh(),
         export_local_wh: export.local.wh(),
         late: late.collect(),
+        sharing: vec![],
         amount: amount.nano(),
         reward_wh: entry.eligible[0].wh(),
         reward_total,
@@ -396,6 +399,7 @@ fn header(entry: &Past, before: Option<&Past>, now_ms: i64, rewards: U256) -> He
         matched_wh: basis.matched.wh(),
         found_import_wh: metered(entry).0 - old.0,
         found_export_wh: metered(entry).1 - old.1,
+        sharing: B256::ZERO,
         totals: Totals {
             import_wh: (sums.import + sums.late_import).wh(),
             export_wh: (sums.export + sums.late_export).wh(),
