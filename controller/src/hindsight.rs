@@ -48,7 +48,9 @@ impl Past {
     pub async fn read(reader: &Reader, slot: Slot) -> Result<Option<Self>, ReadFault> {
         let Some(row) = reader.slot(slot).await? else { return Ok(None) };
         let Some(message) = reader.signed_clearing(slot).await? else { return Ok(None) };
-        let orders = reader.book(slot).await?;
+        // Where nothing is auctioned, orders from before the rule changed were not used.
+        let sharing = reader.sharing(message.body.sharing).await?;
+        let orders = if sharing.takes_orders() { reader.book(slot).await? } else { Vec::new() };
         let grid = reader.grid(message.body.grid).await?;
         Ok(Some(Self { slot, message, rung: row.rung, orders, grid }))
     }
