@@ -174,7 +174,7 @@ async fn a_silent_meter_is_shared_with_when_it_speaks() {
     let slot = START.next();
     pass(&mut street, slot).await;
     let mut readings = read_all(&mut street, slot);
-    readings.pop();
+    let withheld = readings.pop().expect("four readings");
     street.step(readings).await;
     street.at(slot.end_ms() + 900_001).await;
     let silent = street.delivery(3, slot).expect("settled at the deadline").statement;
@@ -184,6 +184,29 @@ async fn a_silent_meter_is_shared_with_when_it_speaks() {
     assert_eq!(street.settled_balance().await["pool"], 0);
     let report = check(bundle(&street, 1, 1).await.as_bytes());
     assert!(report.verified, "{}", told(&report));
+
+    // It speaks, and the slot is settled again as if it had spoken in time.
+    let next = slot.next();
+    street.at(next.end_ms() + 500).await;
+    let mut readings = vec![withheld];
+    readings.extend(read_all(&mut street, next));
+    street.step(readings).await;
+    let mut spoken = open(Sharing { rule: Rule::Auction, key: equal() }).await;
+    let in_time = settle(&mut spoken).await;
+    let again = street.deliveries().into_iter().filter(|delivery| {
+        (delivery.statement.slot, delivery.statement.version) == (slot.number(), 2)
+    });
+    let again: Vec<Statement> = again.map(|delivery| delivery.statement).collect();
+    assert_eq!(again.len(), 4);
+    for (again, in_time) in again.iter().zip(&in_time) {
+        let figures = |one: &Statement| (one.amount, one.sharing.clone(), one.import_wh);
+        assert_eq!(figures(again), figures(in_time), "{}", again.point);
+    }
+    let rows = reader(&street).await.allocation(slot, slot).await.expect("readable");
+    assert!(rows.len() == 4 && rows.iter().all(|row| row.version == 2), "{rows:?}");
+    assert_eq!(street.settled_balance().await["pool"], 0);
+    let report = check(bundle(&street, 1, 2).await.as_bytes());
+    assert!(report.verified && report.counts.corrected == 1, "{}", told(&report));
 }
 
 #[tokio::test]
