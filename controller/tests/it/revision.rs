@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use controller::bundle::{Trust, verify};
 use controller::config::MarketConfig;
 use controller::desk::Input;
-use controller::rules::{self, Member, Metering, SlotBasis, Span, StreetGrid};
+use controller::rules::{self, Member, Metering, SlotBasis, Span, StreetGrid, StreetSharing};
 use market::{Balances, Cumulative, Policy, Terms, Transfer};
 use proptest::prelude::*;
 use units::{Energy, Price, Slot};
@@ -140,6 +140,7 @@ fn as_if_on_time(street: &Street, slots: i64) -> Balances {
             terms: &|_| terms,
             policy: Policy { rate_wei_per_wh: 0, cap_wei: 0 },
             grid: &StreetGrid::default(),
+            sharing: &StreetSharing::default(),
             members: &members,
         };
         let outcome = rules::settle_slot(&basis, &Cumulative::default()).expect("settles");
