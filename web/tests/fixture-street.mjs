@@ -85,7 +85,7 @@ export class FixtureStreet {
     const price = wh === 0 ? null : Math.round((low + high) / 20) * 10;
     this.slots.set(slot, {
       summary: {
-        slot, start_ms: slot * SLOT_MS, state: 'cleared', retail, feed_in, price, price_low: wh ? low : null, price_high: wh ? high : null,
+        slot, start_ms: slot * SLOT_MS, state: 'cleared', version: null, retail, feed_in, price, price_low: wh ? low : null, price_high: wh ? high : null,
         orders: orders.length, cleared_wh: wh, method: 'lp', rung: 'lp', measured: null, missing: null, import_wh: null, export_wh: null,
         grid_import_wh: null, grid_export_wh: null, local_wh: null, pv_wh: null, anchored_seq: null,
       },
@@ -103,13 +103,13 @@ export class FixtureStreet {
     const local = Math.min(imported, exported);
     const price = summary.price ?? Math.round((summary.retail + summary.feed_in) / 2);
     Object.assign(summary, {
-      state: 'settled', measured: flows.length - this.silent.size, missing: this.silent.size, import_wh: imported, export_wh: exported,
+      state: 'settled', version: this.late(slot) ? 2 : 1, measured: flows.length - this.silent.size, missing: this.silent.size, import_wh: imported, export_wh: exported,
       grid_import_wh: imported - local, grid_export_wh: exported - local, local_wh: local, pv_wh: sum(flows, (one) => one.pv),
     });
     for (const one of flows) this.statements.get(one.id).unshift(this.bill(one, summary, price, imported ? local / imported : 0, exported ? local / exported : 0));
     this.settled = slot;
     this.emit('settled', summary);
-    for (const one of flows) this.emit('audit', { point: one.id, slot, verified: one.id !== this.failing });
+    for (const one of flows) this.emit('audit', { point: one.id, slot, version: 1, verified: one.id !== this.failing });
     if ((slot - this.first + 1) % EPOCH === 0) this.anchor(slot);
   }
 
@@ -119,14 +119,28 @@ export class FixtureStreet {
     const inLocal = Math.floor(bought * localIn);
     const outLocal = Math.floor(sold * localOut);
     const verified = one.id !== this.failing;
+    const amount = inLocal * price + (bought - inLocal) * retail - outLocal * price - (sold - outLocal) * feed_in;
     return {
-      slot, start_ms: slot * SLOT_MS, measured: !this.silent.has(one.id), import_wh: bought, export_wh: sold, bought_wh: inLocal, sold_wh: outLocal,
+      slot, start_ms: slot * SLOT_MS, version: this.late(slot) ? 2 : 1, versions: this.versions(slot, amount), measured: !this.silent.has(one.id), import_wh: bought, export_wh: sold, bought_wh: inLocal, sold_wh: outLocal,
       price: traded, retail, feed_in, local_import_wh: inLocal, local_export_wh: outLocal, grid_import_wh: bought - inLocal, grid_export_wh: sold - outLocal, late_import_wh: 0, late_export_wh: 0,
-      amount_nano: inLocal * price + (bought - inLocal) * retail - outLocal * price - (sold - outLocal) * feed_in,
+      amount_nano: amount,
       alone_nano: bought * retail - sold * feed_in, reward_wh: outLocal,
       audit: { verified, reason: verified ? '' : 'amount is 812000 nano more than recomputed', time_ms: (slot + 1) * SLOT_MS + 40_000 },
       log_index: slot - this.first, anchored_seq: null,
     };
+  }
+
+  /** Slots in which a neighbour's meter came late. */
+  late(slot) {
+    return slot % 24 === 7;
+  }
+
+  versions(slot, amount) {
+    if (!this.late(slot)) return [];
+    const version = (number, missing, moved) => ({
+      version: number, time_ms: (slot + number + 1) * SLOT_MS, measured: true, missing, amount_nano: amount - moved, log_index: slot - this.first + number - 1, found_in: slot + number - 1,
+    });
+    return [version(1, this.silent.size + 1, 3_140_000), version(2, this.silent.size, 0)];
   }
 
   anchor(to) {
@@ -266,7 +280,7 @@ export class FixtureStreet {
 
   header(slot) {
     return {
-      slot, index: slot - this.first, previous_root: hash(`log${slot - 1}`), orders_root: hash(`orders${slot}`), readings_root: hash(`readings${slot}`),
+      slot, version: this.late(slot) ? 2 : 1, time_ms: (slot + 1) * SLOT_MS, index: slot - this.first, previous_root: hash(`log${slot - 1}`), orders_root: hash(`orders${slot}`), readings_root: hash(`readings${slot}`),
       statements_root: hash(`bills${slot}`), statements: this.data.customers.length, missing: this.silent.size,
     };
   }
@@ -279,7 +293,7 @@ export class FixtureStreet {
     const found = this.slots.get(slot);
     if (!found) return null;
     const settled = found.summary.state === 'settled';
-    return { ...found.summary, curves: found.curves, header: settled ? this.header(slot) : null, checkpoint: settled ? this.checkpoint(slot) : null };
+    return { ...found.summary, curves: found.curves, versions: settled ? (this.late(slot) ? [1, 2] : [1]).map((version) => ({ ...this.header(slot), version, missing: found.summary.missing + (this.late(slot) ? 2 - version : 0) })) : [], header: settled ? this.header(slot) : null, checkpoint: settled ? this.checkpoint(slot) : null };
   }
 
   proof(point, slot) {

@@ -221,6 +221,9 @@ pub struct VersionView {
     amount_nano: i64,
     /// Position of its header in the log.
     log_index: u64,
+    /// The slot with or before whose first settlement it was entered into the log, up to which a
+    /// bundle has to go to contain it; null while that is not settled.
+    found_in: Option<i64>,
 }
 
 /// Which version.
@@ -489,7 +492,7 @@ impl From<StatementRow> for StatementView {
 
 impl From<VersionRow> for VersionView {
     fn from(row: VersionRow) -> Self {
-        let VersionRow { statement, missing, log_index, time_ms } = row;
+        let VersionRow { statement, missing, log_index, found_in, time_ms } = row;
         Self {
             version: statement.version,
             time_ms,
@@ -497,6 +500,7 @@ impl From<VersionRow> for VersionView {
             missing,
             amount_nano: statement.amount,
             log_index,
+            found_in: found_in.map(Slot::number),
         }
     }
 }

@@ -9,11 +9,12 @@ use chain::{
     community_hash,
 };
 use controller::bundle::{Finding, Report, Trust, compare_with_chain, verify};
+use controller::config::MarketConfig;
 use proptest::prelude::*;
 use protocol::{Address, U256, keccak256};
 use serde_json::Value;
 
-use crate::record::{SLOTS, bundle, config, past, slot};
+use crate::record::{SLOTS, bundle, config, past, past_with, slot};
 use crate::street::{community, operator};
 
 pub fn check(text: &[u8]) -> Report {
@@ -321,6 +322,76 @@ async fn a_forger_who_seals_again_is_still_named() {
             .any(|finding| finding.line == line && finding.what.contains(part));
         assert!(named || part.is_empty(), "{kind} {path} in line {line}:\n{}", told(&report));
     }
+}
+
+#[tokio::test]
+async fn a_forged_later_version_is_named() {
+    let lines = lines(&bundle(&past().await, 1, 6).await);
+    let number = |value: i64| Value::from(value);
+    // The fourth entry of the log is the second version of slot 3.
+    let table = [
+        ("statement", 12, "/statement/amount", number(-1), "amount is -1"),
+        ("statement", 12, "/statement/version", number(3), "version is 3"),
+        ("statement", 12, "/statement/reward_wh", number(449), "reward_wh is 449"),
+        ("statement", 13, "/statement/reward_total", Value::from("0x1"), "reward_total"),
+        ("statement", 15, "/statement/import_wh", number(101), "import_wh is 101"),
+        ("statement", 15, "/statement/measured", Value::from(false), "measured is false"),
+        ("transfers", 3, "/transfers/0/amount", number(1), "entry 1 is 1"),
+        ("header", 3, "/header/found_import_wh", number(99), "found_import_wh is 99"),
+        ("header", 3, "/header/missing", number(1), "missing is 1"),
+        ("header", 3, "/header/version", number(1), "is next"),
+        ("header", 3, "/header/version", number(3), "version is 3"),
+        ("header", 3, "/header/slot", number(slot(2).number()), "no meter was missing"),
+        ("header", 3, "/header/slot", number(slot(4).number()), "the correction window"),
+        ("header", 3, "/header/slot", number(i64::MIN), "the correction window"),
+        ("header", 3, "/header/totals/debit", number(1), "money"),
+    ];
+    for (kind, nth, path, value, part) in table {
+        let (line, report) = forge(&lines, kind, nth, path, value);
+        assert!(!report.verified, "{kind} {path}");
+        let named = report
+            .findings
+            .iter()
+            .any(|finding| finding.line == line && finding.what.contains(part));
+        assert!(named, "{kind} {path} in line {line}:\n{}", told(&report));
+    }
+    // Another window is another rule: what was settled again would not have been.
+    let (_, report) = forge(&lines, "street", 0, "/correct_within_slots", number(0));
+    assert!(told(&report).contains("the correction window"), "{}", told(&report));
+    // Left out and sealed again.
+    let seals: Vec<usize> = (0..lines.len()).filter(|&at| kind(&lines[at]) == "seal").collect();
+    let mut fewer = lines.clone();
+    fewer.drain(seals[3] + 1..=seals[4]);
+    let report = check(seal_again(&fewer).as_bytes());
+    assert!(!report.verified && told(&report).contains("sequence"), "{}", told(&report));
+    // Twice: nobody is missing in the slot any more.
+    let mut twice = lines.clone();
+    let block = lines[seals[3] + 1..=seals[4]].to_vec();
+    twice.splice(seals[4] + 1..seals[4] + 1, block);
+    let report = check(seal_again(&twice).as_bytes());
+    assert!(told(&report).contains("no meter was missing"), "{}", told(&report));
+}
+
+#[tokio::test]
+async fn late_energy_that_was_not_settled_in_its_slot_is_named() {
+    // The desk never settles again; the street's configuration says that it should have.
+    let market = MarketConfig { correct_within_slots: 0, ..MarketConfig::default() };
+    let street = past_with(market).await;
+    let report = check(bundle(&street, 1, SLOTS).await.as_bytes());
+    assert_eq!(report.counts.corrected, 0);
+    let what = "which belongs into a new version of that slot";
+    let named: Vec<_> = report.findings.iter().filter(|found| found.what.contains(what)).collect();
+    assert_eq!(named.len(), 1, "{}", told(&report));
+    assert_eq!(named[0].slot, Some(slot(4).number()));
+}
+
+#[tokio::test]
+async fn what_was_settled_again_from_before_the_bundle_is_remarked() {
+    let report = check(bundle(&past().await, 4, 5).await.as_bytes());
+    assert!(report.verified, "{}", told(&report));
+    assert_eq!(report.counts.corrected, 1);
+    let remarked = report.remarks.iter().any(|remark| remark.contains("was settled again"));
+    assert!(remarked, "{:?}", report.remarks);
 }
 
 #[tokio::test]

@@ -350,6 +350,8 @@ async fn households_show_their_money_and_their_proofs() {
     assert_eq!(told[0], (&json!(1), &json!(false), &json!(1), &json!(2)));
     assert_eq!(told[1], (&json!(2), &json!(true), &json!(0), &json!(3)));
     assert_eq!(versions[1]["amount_nano"], again["amount_nano"]);
+    let found_in: Vec<_> = versions.iter().map(|told| &told["found_in"]).collect();
+    assert_eq!(found_in, [&json!(slot(3).number()), &json!(slot(4).number())]);
     assert_ne!(versions[0]["amount_nano"], again["amount_nano"]);
     let path = format!("/api/v1/households/H03/proof/{}", slot(3).number());
     for (query, version) in [("", 2), ("?version=1", 1), ("?version=2", 2)] {

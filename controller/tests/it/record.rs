@@ -3,8 +3,9 @@
 
 use controller::bundle::Export;
 use controller::chain_worker::epoch_header;
-use controller::config::Config;
+use controller::config::{Config, MarketConfig};
 use controller::desk::Input;
+use controller::rules::StreetGrid;
 use controller::store::outbox::{Outbox, Progress};
 use controller::store::read::Reader;
 use protocol::{Address, Audit, B256, Up};
@@ -49,7 +50,12 @@ fn read_all(street: &mut Street, slot: Slot) -> Vec<Input> {
 
 /// Ten settled slots with everything that can happen in them.
 pub async fn past() -> Street {
-    let mut street = Street::open(4).await;
+    past_with(MarketConfig::default()).await
+}
+
+/// The same, with other times and bounds.
+pub async fn past_with(market: MarketConfig) -> Street {
+    let mut street = Street::open_with(4, StreetGrid::default(), market).await;
     trade(&mut street, slot(1)).await;
     street.at(START.end_ms() + 1_000).await;
     let readings = street.homes.iter_mut().map(|home| home.reading(START, 0, 0)).collect();

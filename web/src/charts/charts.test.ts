@@ -8,7 +8,7 @@ const tone = { sun: '#1', battery: '#2', home: '#3', near: '#4', grid: '#5', car
 const look: Look = { palette: { tone, ink: '#8', muted: '#9', line: '#a', surface: '#b', font: 'x' }, width: 600, height: 300 };
 
 const slot: SlotDetail = {
-  slot: 10, start_ms: 9_000_000, state: 'settled', retail: 288_000, feed_in: 123_000, price: 194_000, price_low: 190_000, price_high: 198_000, orders: 3,
+  slot: 10, start_ms: 9_000_000, state: 'settled', version: 1, versions: [], retail: 288_000, feed_in: 123_000, price: 194_000, price_low: 190_000, price_high: 198_000, orders: 3,
   cleared_wh: 1_000, method: 'lp', rung: 'lp', measured: 3, missing: 0, import_wh: 0, export_wh: 0, grid_import_wh: 0, grid_export_wh: 0, local_wh: 900, pv_wh: 0, anchored_seq: null,
   curves: { bids: [{ price: 250_000, quantity_wh: 400 }, { price: 198_000, quantity_wh: 600 }], asks: [{ price: 190_000, quantity_wh: 2_000 }] }, header: null, checkpoint: null,
 };

@@ -33,6 +33,8 @@ export interface SlotSummary {
   slot: number;
   start_ms: number;
   state: 'cleared' | 'settled';
+  /** Which settlement these figures are of: 2 and more when a meter had come late. */
+  version: number | null;
   retail: number;
   feed_in: number;
   price: number | null;
@@ -60,6 +62,7 @@ export interface CurveLevel {
 
 export interface LogHeader {
   slot: number;
+  version: number;
   index: number;
   previous_root: string;
   orders_root: string;
@@ -67,6 +70,7 @@ export interface LogHeader {
   statements_root: string;
   statements: number;
   missing: number;
+  time_ms: number;
 }
 
 export interface Signed<T> {
@@ -83,6 +87,8 @@ export interface Checkpoint {
 
 export interface SlotDetail extends SlotSummary {
   curves: { bids: CurveLevel[]; asks: CurveLevel[] };
+  /** The log entries of all settlements, the first one first. */
+  versions: LogHeader[];
   header: LogHeader | null;
   checkpoint: Signed<Checkpoint> | null;
 }
@@ -245,9 +251,27 @@ export interface Household {
   audit: AuditState;
 }
 
+/** One settlement of a slot: the first at the deadline, the next when a meter had come late. */
+export interface StatementVersion {
+  version: number;
+  time_ms: number;
+  /** Whether the home's own meter was there. */
+  measured: boolean;
+  /** Meters that were missing, of all homes. */
+  missing: number;
+  amount_nano: number;
+  log_index: number;
+  /** The slot before whose settlement this one stands in the log; null while that is not settled. */
+  found_in: number | null;
+}
+
 export interface StatementRow {
   slot: number;
   start_ms: number;
+  /** Which settlement of the slot this is: the newest. */
+  version: number;
+  /** All settlements, the first one first; empty when there was only one. */
+  versions: StatementVersion[];
   measured: boolean;
   import_wh: number;
   export_wh: number;

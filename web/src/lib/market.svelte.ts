@@ -120,7 +120,8 @@ class Market {
     if (kind === 'live') this.#live(data as StreetLive);
     if (kind === 'offer') this.#offer(data as Offer);
     if (kind === 'cleared' || kind === 'settled') this.#slot(data as SlotSummary);
-    if (kind === 'settled') this.settledCount += 1;
+    if (kind === 'corrected') this.#corrected(data as SlotSummary);
+    if (kind === 'settled' || kind === 'corrected') this.settledCount += 1;
     if (kind === 'anchored') this.#anchor(data as AnchorSummary);
     if (kind === 'audit') this.audited = data as StreamEvents['audit'];
   }
@@ -139,6 +140,12 @@ class Market {
     if (!this.street) return;
     const rest = this.street.offers.filter((old) => old.slot !== offer.slot && old.gate_ms > this.nowMs - SLOT_MS);
     this.street = { ...this.street, offers: [...rest, offer].slice(-PAGE) };
+  }
+
+  /** An old slot with new figures: it replaces itself, and nothing is newer than before. */
+  #corrected(slot: SlotSummary) {
+    this.slots = this.slots.map((old) => (old.slot === slot.slot ? slot : old));
+    if (this.street?.last?.slot === slot.slot) this.street = { ...this.street, last: slot };
   }
 
   #slot(slot: SlotSummary) {

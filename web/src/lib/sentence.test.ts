@@ -1,13 +1,13 @@
 import { describe, expect, test } from 'vitest';
-import type { AnchorSummary, Feeder, Household, HouseholdDetail, SlotSummary, StatementRow, Street } from './api';
+import type { AnchorSummary, Feeder, Household, HouseholdDetail, SlotSummary, StatementRow, StatementVersion, Street } from './api';
 import { NBSP, slotOf } from './format';
-import { chainSentence, feederSentence, homeSentence, homesSentence, plain, slotSentence, streetSentence, type Sentence } from './sentence';
+import { againWords, chainSentence, feederSentence, homeSentence, homesSentence, plain, slotSentence, streetSentence, type Sentence } from './sentence';
 
 const say = (sentence: Sentence) => plain(sentence).replaceAll(NBSP, ' ');
 const SLOT = slotOf(Date.UTC(2016, 6, 20, 12));
 
 const slot: SlotSummary = {
-  slot: SLOT, start_ms: SLOT * 900_000, state: 'settled', retail: 288_000, feed_in: 123_100, price: 194_000, price_low: 190_000, price_high: 198_000,
+  slot: SLOT, start_ms: SLOT * 900_000, state: 'settled', version: 1, retail: 288_000, feed_in: 123_100, price: 194_000, price_low: 190_000, price_high: 198_000,
   orders: 41, cleared_wh: 2_300, method: 'lp', rung: 'lp', measured: 41, missing: 0, import_wh: 5_000, export_wh: 2_300, grid_import_wh: 2_700, grid_export_wh: 0, local_wh: 2_300, pv_wh: 4_000, anchored_seq: null,
 };
 const live: Street['live'] = { age_ms: 400, reporting: 41, households: 41, pv_w: 0, home_w: 0, battery_charge_w: 0, battery_discharge_w: 0, grid_import_w: 0, grid_export_w: 0, shared_w: 0 };
@@ -57,7 +57,7 @@ test('homes: trouble is said', () => {
 });
 
 const bill: StatementRow = {
-  slot: SLOT, start_ms: SLOT * 900_000, measured: true, import_wh: 0, export_wh: 300, bought_wh: 0, sold_wh: 300, price: 194_000, retail: 288_000, feed_in: 123_100,
+  slot: SLOT, start_ms: SLOT * 900_000, version: 1, versions: [], measured: true, import_wh: 0, export_wh: 300, bought_wh: 0, sold_wh: 300, price: 194_000, retail: 288_000, feed_in: 123_100,
   local_import_wh: 0, local_export_wh: 300, grid_import_wh: 0, grid_export_wh: 0, late_import_wh: 0, late_export_wh: 0, amount_nano: -58_200_000, alone_nano: -36_930_000, reward_wh: 300, audit: null, log_index: 0, anchored_seq: null,
 };
 const detail = (live: Household['live'], statements: StatementRow[]): HouseholdDetail => ({
@@ -71,7 +71,7 @@ describe('home', () => {
     [detail({ ...flow, power_w: 400, pv_w: 0, battery_w: null }, []), 'Elm 1 needs 400 W.'],
     [detail(null, []), 'Elm 1 is silent: no data since 14:00.'],
     [detail({ ...flow, age_ms: 90 * 16_000 }, []), 'Elm 1 is silent: no data since 14:00.'],
-    [detail({ ...flow, power_w: 400, pv_w: null, battery_w: null }, [{ ...bill, measured: false, amount_nano: 0 }]), 'Elm 1 needs 400 W. From 14:00 to 14:15 its meter was silent; that energy is billed when it speaks.'],
+    [detail({ ...flow, power_w: 400, pv_w: null, battery_w: null }, [{ ...bill, measured: false, amount_nano: 0 }]), 'Elm 1 needs 400 W. From 14:00 to 14:15 its meter was silent; the slot is settled again when it speaks.'],
     [detail({ ...flow, power_w: 400, pv_w: null, battery_w: null }, [{ ...bill, amount_nano: 30_000_000, alone_nano: 30_000_000 }]), 'Elm 1 needs 400 W. From 14:00 to 14:15 it paid €0.03.'],
   ];
   test.each(rows)('%#', (given, expected) => expect(say(homeSentence(given, 'EUR', 90))).toBe(expected));
@@ -96,4 +96,19 @@ test('chain: what is final, and what is on the way', () => {
   expect(say(chainSentence([anchor], now))).toBe('Everything up to 14:00 is anchored in block 7, 2 min ago.');
   expect(say(chainSentence([{ ...anchor, state: 'sent', from_slot: SLOT, to_slot: SLOT + 7 }, anchor], now))).toContain('1 epoch is on the way.');
   expect(say(chainSentence([{ ...anchor, state: 'queued', final_ms: null, block: null }], now))).toBe('The first epoch, 12:00–14:00, is on its way to the chain.');
+});
+
+describe('settled again', () => {
+  const at = Date.UTC(2016, 6, 20, 12, 40);
+  const version = (number: number, measured: boolean, missing: number, amount_nano: number): StatementVersion => ({
+    version: number, time_ms: at + number * 900_000, measured, missing, amount_nano, log_index: number, found_in: SLOT + number,
+  });
+  const rows: [string, StatementVersion[], string[]][] = [
+    ['once', [], []],
+    ['own meter', [version(1, false, 1, 0), version(2, true, 0, -3_000_000)], ["settled again 15:10, because this home's meter came late: 0.0030 EUR less to pay"]],
+    ['neighbour', [version(1, true, 1, -5_000_000), version(2, true, 0, -4_000_000)], ["settled again 15:10, because a neighbour's meter came late: 0.0010 EUR more to pay"]],
+    ['both', [version(1, false, 3, 0), version(2, true, 0, 0)], ["settled again 15:10, because this home's meter and 2 neighbours' meters came late: the bill stayed the same"]],
+    ['twice', [version(1, true, 2, 0), version(2, true, 1, 1_000_000), version(3, true, 0, 0)], ["settled again 15:10, because a neighbour's meter came late: 0.0010 EUR more to pay", "settled again 15:25, because a neighbour's meter came late: 0.0010 EUR less to pay"]],
+  ];
+  test.each(rows)('%s', (_, versions, expected) => expect(againWords(versions, 'EUR', at).map((words) => words.replaceAll(NBSP, ' '))).toEqual(expected));
 });

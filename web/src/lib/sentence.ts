@@ -1,8 +1,8 @@
 // The first line of every page: what is going on, said in words made from live data.
 
-import type { AnchorSummary, Feeder, Household, HouseholdDetail, SlotSummary, Street } from './api';
+import type { AnchorSummary, Feeder, Household, HouseholdDetail, SlotSummary, StatementVersion, Street } from './api';
 import { fresh, householdBalance, liveBalance, type StreetBalance, type Tone } from './flow';
-import { NBSP, age, clock, count, energy, money, moment, offNominal, percent, power, price, slotRange, slotStart, span } from './format';
+import { NBSP, age, clock, count, energy, fineMoney, money, moment, offNominal, percent, power, price, slotRange, slotStart, span } from './format';
 
 /** Plain words, or words in the colour of what they speak about. */
 export type Part = string | { text: string; tone: Tone };
@@ -104,12 +104,27 @@ export function homeSentence(home: HouseholdDetail, currency: string, speed: num
 
 function billSentence(row: HouseholdDetail['statements'][number], currency: string): Sentence {
   const when = `From ${clock(slotStart(row.slot))} to ${clock(slotStart(row.slot + 1))} it`;
-  if (!row.measured) return [`From ${clock(slotStart(row.slot))} to ${clock(slotStart(row.slot + 1))} its meter was silent; that energy is billed when it speaks.`];
+  if (!row.measured) return [`From ${clock(slotStart(row.slot))} to ${clock(slotStart(row.slot + 1))} its meter was silent; the slot is settled again when it speaks.`];
   const saved = row.alone_nano - row.amount_nano;
   const gain = saved > 0 ? [', ', tone('near', `${money(saved, currency)} better`), ' than alone.'] : ['.'];
   if (row.amount_nano < 0) return [`${when} earned ${money(row.amount_nano, currency)}`, ...gain];
   if (row.amount_nano > 0) return [`${when} paid ${money(row.amount_nano, currency)}`, ...gain];
   return [`${when} neither paid nor earned.`];
+}
+
+/** Each time that a slot was settled again: when, why, and what that moved. */
+export function againWords(versions: StatementVersion[], currency: string, nowMs: number): string[] {
+  return versions.slice(1).map((now, i) => {
+    const before = versions[i]!;
+    const others = before.missing - now.missing - (now.measured && !before.measured ? 1 : 0);
+    const whose = [
+      now.measured && !before.measured ? "this home's meter" : '',
+      others > 0 ? (others === 1 ? "a neighbour's meter" : `${others} neighbours' meters`) : '',
+    ].filter(Boolean);
+    const moved = now.amount_nano - before.amount_nano;
+    const effect = moved === 0 ? 'the bill stayed the same' : `${fineMoney(moved)} ${currency} ${moved > 0 ? 'more' : 'less'} to pay`;
+    return `settled again ${moment(now.time_ms, nowMs)}, because ${whose.join(' and ')} came late: ${effect}`;
+  });
 }
 
 export function feederSentence(feeder: Feeder): Sentence {

@@ -7,8 +7,10 @@ export interface StreamEvents {
   offer: Offer;
   cleared: SlotSummary;
   settled: SlotSummary;
+  /** A slot that was settled again, because a meter came late. */
+  corrected: SlotSummary;
   anchored: AnchorSummary;
-  audit: { point: string; slot: number; verified: boolean };
+  audit: { point: string; slot: number; version: number; verified: boolean };
 }
 
 export type StreamState = 'connecting' | 'open' | 'lost';
@@ -18,7 +20,7 @@ export interface StreamHandlers {
   state(state: StreamState): void;
 }
 
-const KINDS: (keyof StreamEvents)[] = ['live', 'offer', 'cleared', 'settled', 'anchored', 'audit'];
+const KINDS: (keyof StreamEvents)[] = ['live', 'offer', 'cleared', 'settled', 'corrected', 'anchored', 'audit'];
 
 /** The browser retries a dropped connection itself; a closed one is opened anew after this long. */
 const FIRST_RETRY_MS = 1_000;

@@ -38,6 +38,8 @@ pub struct VersionRow {
     pub missing: u32,
     /// Position of its header in the log.
     pub log_index: u64,
+    /// The slot with or before whose first settlement it was entered; none while that is to come.
+    pub found_in: Option<Slot>,
     /// When it was settled, Unix milliseconds of market time.
     pub time_ms: i64,
 }
@@ -196,7 +198,8 @@ impl Reader {
         last: Slot,
     ) -> Result<Vec<VersionRow>, ReadFault> {
         let rows = sqlx::query(
-            "SELECT s.slot, s.delivery FROM statement s WHERE s.point = ?1 AND s.slot BETWEEN ?2 \
+            "SELECT s.slot, s.delivery, (SELECT MIN(slot) FROM header WHERE version = 1 \
+             AND log_index >= s.log_index) AS found_in FROM statement s WHERE s.point = ?1 AND s.slot BETWEEN ?2 \
              AND ?3 AND EXISTS (SELECT 1 FROM statement n \
              WHERE n.slot = s.slot AND n.point = s.point AND n.version > 1) \
              ORDER BY s.slot, s.version",
@@ -213,7 +216,9 @@ impl Reader {
                 let slip: Slip = json("statement", format!("{slot} {point}"), &delivery)?;
                 let HeaderSlip { index, missing, time_ms, .. } = slip.header;
                 let (statement, log_index) = (slip.statement, index);
-                Ok(VersionRow { statement, missing, log_index, time_ms })
+                let found_in: Option<i64> = row.try_get("found_in")?;
+                let found_in = found_in.map(Slot::new);
+                Ok(VersionRow { statement, missing, log_index, found_in, time_ms })
             })
             .collect()
     }
