@@ -25,8 +25,9 @@ pub fn check(
     let stated = Slot::new(line.header.slot);
     let oldest = state.next.offset(-i64::from(state.correct_within));
     // The bound keeps every later sum in range.
-    let slot = if (oldest..state.next).contains(&stated) { stated } else { state.next.previous() };
-    if slot != stated {
+    let is_near = (oldest..state.next).contains(&stated);
+    let slot = if is_near { stated } else { state.next.previous() };
+    if !is_near {
         let what = "is settled again, which only the slots of the correction window before the \
                     next one are";
         found.slot(*number, "header", stated, what);
