@@ -4,6 +4,7 @@
 //! they were signed, by the same rule as for the desk and the auditor, and cleared again; a result
 //! that is not the published one is no explanation, but a fault of the record.
 
+use market::sharing::Rule;
 use market::{Book, Clearing, Limits, Rung, Standby, Terms};
 use protocol::{Domain, Signed};
 use units::{PointId, Price, Slot};
@@ -18,6 +19,7 @@ pub struct Past {
     rung: Rung,
     orders: Vec<StoredOrder>,
     grid: StreetGrid,
+    rule: Rule,
 }
 
 /// A cleared slot as it was.
@@ -30,6 +32,8 @@ pub struct Hindsight {
     pub grid: StreetGrid,
     /// Which rung of the ladder answered.
     pub rung: Rung,
+    /// What members pay each other; only the auction takes orders.
+    pub rule: Rule,
 }
 
 /// Why the record does not lead to what was published.
@@ -52,7 +56,8 @@ impl Past {
         let sharing = reader.sharing(message.body.sharing).await?;
         let orders = if sharing.takes_orders() { reader.book(slot).await? } else { Vec::new() };
         let grid = reader.grid(message.body.grid).await?;
-        Ok(Some(Self { slot, message, rung: row.rung, orders, grid }))
+        let rule = sharing.form().rule;
+        Ok(Some(Self { slot, message, rung: row.rung, orders, grid, rule }))
     }
 
     /// Builds the book and clears it again; takes as long as the clearing did.
@@ -72,7 +77,7 @@ impl Past {
         if differs(&clearing, body, &self.grid, domain) {
             return Err(fault("another result follows from them than was published".to_owned()));
         }
-        Ok(Hindsight { book, clearing, grid: self.grid, rung: self.rung })
+        Ok(Hindsight { book, clearing, grid: self.grid, rung: self.rung, rule: self.rule })
     }
 
     fn book(&self, domain: &Domain) -> Result<Book, String> {

@@ -225,7 +225,7 @@ export class FixtureStreet {
     const filled = row ? Math.max(row.bought_wh, row.sold_wh) : 0;
     const by = (side, at, done) => ({ price: at, side, limit: at, filled: done, own: false });
     return {
-      slot, start_ms: slot * SLOT_MS, point, bus: home.bus, retail, feed_in, rung: 'lp', no_market: null, price,
+      slot, start_ms: slot * SLOT_MS, point, bus: home.bus, retail, feed_in, rule: 'auction', rung: 'lp', no_market: null, price,
       parts: price === null ? null : { reference: this.data.buses[0].id, energy: price - 12_000, grid_fee: 12_000, congestion: 0 },
       low: price === null ? null : by('sell', found.summary.price_low, true), high: price === null ? null : by('buy', found.summary.price_high, true), full: [],
       orders: [{ side: own, steps: [{ quantity_wh: filled + 40, limit, filled_wh: filled, rest: 'limit', would_trade_at: own === 'buy' ? retail - 4_000 : feed_in + 4_000 }] }],

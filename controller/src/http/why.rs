@@ -59,6 +59,8 @@ pub struct WhyView {
     retail: i64,
     /// What the supplier pays.
     feed_in: i64,
+    /// What members pay each other by; only `auction` takes orders.
+    rule: String,
     /// Which rung of the ladder answered.
     rung: RungView,
     /// Why there was no market; null when there was one.
@@ -277,7 +279,7 @@ impl Shelf {
 }
 
 fn explain(past: &Hindsight, point: &PointId, metered: [Energy; 2]) -> WhyView {
-    let Hindsight { book, clearing, grid, rung } = past;
+    let Hindsight { book, clearing, grid, rung, rule } = past;
     let node = grid.node(point);
     let why = market::why::explain_at(book, clearing, point, node);
     let bus = |node: Node| (!grid.grid().is_plate()).then(|| grid.bus(node).to_owned());
@@ -288,7 +290,10 @@ fn explain(past: &Hindsight, point: &PointId, metered: [Energy; 2]) -> WhyView {
     let sides = [Side::Buy, Side::Sell].into_iter().zip(metered);
     let missed = sides
         .filter(|(side, energy)| {
-            no_market.is_none() && energy.is_positive() && book.order(point, *side).is_none()
+            rule.takes_orders()
+                && no_market.is_none()
+                && energy.is_positive()
+                && book.order(point, *side).is_none()
         })
         .map(|(side, energy)| missed(past, (point, node), side, energy))
         .collect();
@@ -302,6 +307,7 @@ fn explain(past: &Hindsight, point: &PointId, metered: [Energy; 2]) -> WhyView {
         bus: bus(node),
         retail: nano(book.terms().retail()),
         feed_in: nano(book.terms().feed_in()),
+        rule: rule.to_string(),
         rung: (*rung).into(),
         no_market,
         price: price.map(nano),

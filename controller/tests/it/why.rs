@@ -1,5 +1,6 @@
 //! Why a price was what it was, asked over HTTP: from the record alone, for one household at a time.
 
+use market::sharing::{Rule, Sharing};
 use serde_json::{Value, json};
 
 use crate::desk::{pass, read_all};
@@ -11,7 +12,11 @@ use crate::street::{START, Street};
 /// Home 0 sells 500 Wh at 15 ct or more; home 1 wants 300 Wh at up to 25 ct behind a cable for
 /// 100 Wh, home 2 400 Wh at up to 20 ct; home 3 stays away and buys 100 Wh all the same.
 async fn on_the_grid() -> World {
-    let mut street = Street::open_on(4, grid()).await;
+    settled(Street::open_on(4, grid()).await).await
+}
+
+/// The first slot of a street, traded as far as its rule has trade, and settled.
+async fn settled(mut street: Street) -> World {
     pass(&mut street, START).await;
     let readings = street.homes.iter_mut().map(|home| home.reading(START, 0, 0)).collect();
     street.step(readings).await;
@@ -29,6 +34,7 @@ async fn why(world: &World, home: u8, number: i64) -> Value {
 async fn a_full_cable_is_told_without_telling_who_is_behind_it() {
     let world = on_the_grid().await;
     let told = why(&world, 1, 1).await;
+    assert_eq!(told["rule"], "auction");
     assert_eq!(
         (&told["bus"], &told["price"], &told["rung"]),
         (&json!("B1"), &json!(250_000), &json!("exact"))
@@ -90,6 +96,17 @@ async fn a_home_without_an_order_learns_what_would_have_traded() {
     );
     // The next slot is cleared and not yet metered.
     assert_eq!(why(&world, 1, 11).await["missed"], json!([]));
+    world.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_street_that_does_not_auction_says_by_which_rule_it_shares() {
+    let sharing = Sharing { rule: Rule::MidMarket, ..Sharing::default() };
+    let world = settled(Street::open_sharing(4, sharing).await).await;
+    let told = why(&world, 1, 1).await;
+    assert_eq!((&told["rule"], &told["price"]), (&json!("mid-market"), &Value::Null));
+    // It has bought without an order, and none would have changed anything.
+    assert_eq!((&told["orders"], &told["missed"]), (&json!([]), &json!([])));
     world.server.stop().await;
 }
 

@@ -373,6 +373,8 @@ export interface Why {
   bus: string | null;
   retail: number;
   feed_in: number;
+  /** What members pay each other by; only `auction` takes orders. */
+  rule: string;
   rung: Rung;
   no_market: string | null;
   price: number | null;

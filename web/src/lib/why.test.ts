@@ -8,7 +8,7 @@ const words = (text: string) => text.replaceAll(NBSP, ' ');
 const step = (given: Partial<WhyStep> = {}): WhyStep => ({ quantity_wh: 300, limit: 250_000, filled_wh: 300, rest: null, would_trade_at: null, ...given });
 const by = (given: Partial<SetBy> = {}): SetBy => ({ price: 200_000, side: 'sell', limit: 200_000, filled: true, own: false, ...given });
 const why = (given: Partial<Why> = {}): Why => ({
-  slot: SLOT, start_ms: SLOT * 900_000, point: 'H01', bus: 'B1', retail: 288_000, feed_in: 123_100, rung: 'exact', no_market: null, price: 250_000,
+  slot: SLOT, start_ms: SLOT * 900_000, point: 'H01', bus: 'B1', retail: 288_000, feed_in: 123_100, rule: 'auction', rung: 'exact', no_market: null, price: 250_000,
   parts: { reference: 'B0', energy: 175_000, grid_fee: 20_000, congestion: 55_000 }, low: null, high: null, full: [], orders: [{ side: 'buy', steps: [step()] }], missed: [], ...given,
 });
 const nothing = { price: null, parts: null };
@@ -21,6 +21,8 @@ describe('the first line', () => {
     ['in vain', why({ orders: [{ side: 'buy', steps: [step({ filled_wh: 0 })] }] }), 'From 14:00 to 14:15 a kWh between neighbours cost 25.0 ct where you are; none of what you ordered was traded.'],
     ['no order', why({ orders: [] }), 'From 14:00 to 14:15 a kWh between neighbours cost 25.0 ct where you are; you had sent no order.'],
     ['no trade', why(nothing), 'From 14:00 to 14:15 nothing was traded between neighbours around you, so there was no local price.'],
+    ['another rule', why({ ...nothing, rule: 'mid-market' }), 'From 14:00 to 14:15 nothing was auctioned. This street shares by the rule “mid-market”: neighbours pay each other the middle of what the grid asks and pays. No order is needed, and no limit decides.'],
+    ['a rule with a figure', why({ ...nothing, rule: 'allocated at 180000' }), 'From 14:00 to 14:15 nothing was auctioned. This street shares by the rule “allocated at 180000”: what the grid operator allocates is paid at the price that the members agreed on. No order is needed, and no limit decides.'],
     ['no market', why({ ...nothing, no_market: 'the orders are lost' }), 'From 14:00 to 14:15 there was no market: the orders are lost. What neighbours used of each other’s energy is shared at the middle of what the grid asks and pays.'],
   ];
   test.each(rows)('%s', (_, given, expected) => expect(words(whySentence(given, 'EUR'))).toBe(expected));

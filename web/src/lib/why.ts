@@ -44,8 +44,23 @@ export function priceBlocks(parts: PriceParts): PriceBlock[] {
   return blocks;
 }
 
+const SHARED: [string, string][] = [
+  ['mid-market', 'neighbours pay each other the middle of what the grid asks and pays'],
+  ['supply-demand', 'neighbours pay each other one price, which falls from what the grid asks to what it pays the more energy there is for the need'],
+  ['bill-sharing', 'energy inside the street is free, and what the street pays outside is shared by energy'],
+  ['allocated', 'what the grid operator allocates is paid at the price that the members agreed on'],
+  ['none', 'everybody is alone with the grid'],
+];
+
+/** How members pay each other where nothing is auctioned. */
+export function ruleSentence(why: Why): string {
+  const known = SHARED.find(([name]) => why.rule.startsWith(name));
+  return `${when(why)} nothing was auctioned. This street shares by the rule “${why.rule}”: ${known?.[1] ?? 'see the community’s own words for it'}. No order is needed, and no limit decides.`;
+}
+
 /** The first line: what a kWh cost, and what became of the home's own orders. */
 export function whySentence(why: Why, currency: string): string {
+  if (why.rule !== 'auction') return ruleSentence(why);
   if (why.no_market !== null) return `${when(why)} there was no market: ${why.no_market}. What neighbours used of each other’s energy is shared at the middle of what the grid asks and pays.`;
   const traded = why.orders.map((order) => ({ side: order.side, wh: order.steps.reduce((sum, step) => sum + step.filled_wh, 0) })).filter(({ wh }) => wh > 0);
   const did = traded.map(({ side, wh }) => `${side === 'buy' ? 'bought' : 'sold'} ${energy(wh)}`).join(' and ');
