@@ -90,8 +90,8 @@ impl Past {
             let point = PointId::new(signed.body.point.as_str()).map_err(|e| e.to_string())?;
             let node = self.grid.place(&point).ok_or("somebody is not on the slot's grid")?;
             let rank = rank(body.seed, domain.digest(&signed.body).as_slice());
-            let order = rules::to_market(&signed.body, &point, node, rank);
-            book.place(order.map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
+            rules::place(&mut book, &signed.body, (&point, node), rank)
+                .map_err(|fault| fault.to_string())?;
         }
         Ok(book)
     }

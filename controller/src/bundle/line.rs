@@ -19,7 +19,7 @@ use units::{CommunityId, PointId};
 use crate::rules::GridForm;
 
 /// Version of this form.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// Why a reading from before the street's first slot does not count.
 pub const TOO_EARLY: &str = "the street had not begun";

@@ -1,11 +1,11 @@
-//! Orders: believed, in time, within the tariff and the connection.
+//! Orders: believed, in time, within the tariff and the connection. One order has both sides.
 
-use market::{Book, Limits, Node, Order as MarketOrder};
+use market::{Book, Limits};
 use protocol::{B256, Down, Order, Signed, Topic, Verdict, Verified};
 use units::{PointId, Slot};
 
 use super::{Desk, Envelope, MAX_SLOTS_AHEAD, Record, Rejected, Step};
-use crate::rules::{self, MAX_SLOT, OrderFault, energy_bound, rank};
+use crate::rules::{self, MAX_SLOT};
 
 /// An accepted order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,15 +14,6 @@ pub struct BookOrder {
     pub signed: Signed<Order>,
     /// Its digest.
     pub digest: B256,
-}
-
-impl BookOrder {
-    /// The order in the market's words, with its draw among equals.
-    pub(super) fn to_market(&self, point: &PointId, node: Node, seed: B256) -> MarketOrder {
-        let rank = rank(seed, self.digest.as_slice());
-        rules::to_market(&self.signed.body, point, node, rank)
-            .expect("translated when the order was accepted")
-    }
 }
 
 impl Desk {
@@ -82,29 +73,29 @@ impl Desk {
             let late_ms = now_ms - gate_ms;
             return Err(Rejected::new("after the gate", format!("by {late_ms} ms for {slot}")));
         }
-        let malformed = |fault: OrderFault| Rejected::new("malformed", fault.to_string());
-        let power_w = match rules::side(order).map_err(malformed)? {
-            market::Side::Buy => household.enrolment.max_import_w,
-            market::Side::Sell => household.enrolment.max_export_w,
-        };
-        let limits = Limits {
-            max_quantity: energy_bound(power_w, Slot::LENGTH_MS),
-            max_orders: self.setup.market.max_orders,
-        };
         let standing = self
             .books
             .get(&slot)
             .map_or(0, |book| if book.contains_key(point) { book.len() - 1 } else { book.len() });
-        if standing >= limits.max_orders {
+        if standing >= self.setup.market.max_orders {
             return Err(Rejected::new("book is full", format!("{standing} orders")));
         }
-        let terms = self.terms(slot);
-        let order = rules::to_market(order, point, self.setup.grid.node(point), [0; 32])
-            .map_err(malformed)?;
-        Book::on_grid(slot, terms, limits, self.setup.grid.grid().clone())
-            .place(order)
-            .map_err(|refusal| Rejected::new("order", refusal.to_string()))?;
-        Ok(())
+        let mut alone = self.empty_book(slot);
+        let place = (point, self.setup.grid.node(point));
+        rules::place(&mut alone, order, place, [0; 32])
+            .and_then(|()| rules::carried(order, household.enrolment.connection()))
+            .map_err(|fault| {
+                let reason = if fault.is_malformed() { "malformed" } else { "order" };
+                Rejected::new(reason, fault.to_string())
+            })
+    }
+
+    /// The book of a slot before anybody has ordered.
+    pub(super) fn empty_book(&self, slot: Slot) -> Book {
+        // One order has a curve for each side.
+        let max_orders = self.setup.market.max_orders.saturating_mul(2);
+        let limits = Limits { max_orders, ..Limits::default() };
+        Book::on_grid(slot, self.terms(slot), limits, self.setup.grid.grid().clone())
     }
 
     fn send_verdict(

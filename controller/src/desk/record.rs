@@ -1,7 +1,7 @@
 //! What a step leaves behind: rows for the store, messages for the broker.
 
 use market::sharing::Allocation;
-use market::{Book, Clearing, Transfer};
+use market::{Book, Clearing, Side, Transfer};
 use protocol::{
     Audit, B256, Checkpoint, Delivery, Header, Order, Reading, Signed, Topic, Totals, Verified,
     merkle,
@@ -95,8 +95,8 @@ pub struct ClearedRecord {
 pub struct FillRecord {
     /// Whose order.
     pub point: PointId,
-    /// `buy` or `sell`.
-    pub side: &'static str,
+    /// Which of the order's sides traded.
+    pub side: Side,
     /// How much.
     pub quantity: Energy,
     /// At which price.

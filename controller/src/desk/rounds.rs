@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use market::{Book, Clearing, Fallback, Limits, LpFault, Method, Proposal, Standby};
+use market::{Book, Clearing, Fallback, LpFault, Method, Proposal, Side, Standby};
 use protocol::{B256, Down, Fill, Offer, Public, Topic};
-use units::{Energy, PointId, Price, Slot};
+use units::{PointId, Price, Slot};
 
 use super::{BookOrder, ClearedRecord, Desk, FillRecord, MAX_SLOTS_PER_STEP, Record, Step};
-use crate::rules::{self, Cleared, PriceTree, digests_root, network, on_wire, seed};
+use crate::rules::{self, Cleared, PriceTree, digests_root, network, on_wire, rank, seed};
 
 /// What decides ties in a slot, fixed when its gate closes.
 #[derive(Debug, Clone, Copy)]
@@ -100,14 +100,13 @@ impl Desk {
     }
 
     fn book(&self, slot: Slot, seed: B256) -> Book {
-        let limits = Limits { max_orders: self.setup.market.max_orders, ..Limits::default() };
-        let terms = self.terms(slot);
-        let grid = &self.setup.grid;
-        let mut book = Book::on_grid(slot, terms, limits, grid.grid().clone());
+        let mut book = self.empty_book(slot);
         // Where nothing is auctioned, orders from before the rule changed are kept and not used.
         let orders = self.books.get(&slot).filter(|_| self.setup.sharing.takes_orders());
         for (point, order) in orders.into_iter().flatten() {
-            book.place(order.to_market(point, grid.node(point), seed))
+            let rank = rank(seed, order.digest.as_slice());
+            let place = (point, self.setup.grid.node(point));
+            rules::place(&mut book, &order.signed.body, place, rank)
                 .expect("checked when it was accepted");
         }
         book
@@ -200,10 +199,11 @@ impl Desk {
         let mut records = Vec::new();
         for (point, order) in orders {
             let body = &order.signed.body;
-            let side = rules::side(body).expect("known when the order was accepted");
-            let fill = clearing.fill(point, side);
-            let quantity = fill.map_or(Energy::ZERO, |fill| fill.energy);
+            let [bought, sold] = [Side::Buy, Side::Sell].map(|side| clearing.fill(point, side));
+            // Its sides lie apart, so that at one price only one of them trades.
+            let fill = bought.or(sold);
             let price = fill.map(|fill| fill.price);
+            let wh = |fill: Option<&market::Fill>| fill.map_or(0, |fill| fill.energy.wh());
             // On a plate everybody hears the price, on a grid those who trade hear their own.
             let heard = if clearing.nodal.is_none() { clearing.price } else { price };
             let proof = price.and_then(|_| prices.proof(self.setup.grid.node(point)));
@@ -211,29 +211,27 @@ impl Desk {
                 Some((bus, position, path)) => (vec![bus], position, path),
                 None => (Vec::new(), 0, Vec::new()),
             };
-            let fill = Fill {
+            let told = Fill {
                 point: point.to_string(),
                 slot: body.slot,
                 seq: body.seq,
                 order: order.digest,
-                side: body.side.clone(),
-                quantity_wh: quantity.wh(),
+                bought_wh: wh(bought),
+                sold_wh: wh(sold),
                 price: on_wire(heard),
                 bus,
                 position,
                 path,
                 time_ms: now_ms,
             };
-            self.send(Topic::Down(point.clone(), Down::Fill), fill, false, step);
-            if let Some(price) = price {
-                let side = match side {
-                    market::Side::Buy => "buy",
-                    market::Side::Sell => "sell",
-                };
-                let record =
-                    FillRecord { point: point.clone(), side, quantity, price, order: order.digest };
-                records.push(record);
-            }
+            self.send(Topic::Down(point.clone(), Down::Fill), told, false, step);
+            records.extend(fill.map(|fill| FillRecord {
+                point: point.clone(),
+                side: fill.side,
+                quantity: fill.energy,
+                price: fill.price,
+                order: order.digest,
+            }));
         }
         records
     }

@@ -12,7 +12,7 @@ mod street_grid;
 
 pub use draw::{digests_root, rank, salt, seed};
 pub use metering::{Metering, Registers, Span, meter};
-pub use ordering::{OrderFault, side, to_market};
+pub use ordering::{OrderFault, carried, place};
 pub use plausible::{
     Connection, Implausible, MAX_SKEW_MS, MAX_SLOT, energy_bound, implausible, registers,
 };

@@ -183,7 +183,7 @@ async fn cleared(db: &mut SqliteConnection, record: &ClearedRecord) -> Result<()
     insert(db, head, "", &record.fills, |mut row, fill| {
         row.push_bind(body.slot)
             .push_bind(fill.point.to_string())
-            .push_bind(fill.side)
+            .push_bind(fill.side.to_string())
             .push_bind(fill.quantity.wh())
             .push_bind(fill.price.nano_per_wh())
             .push_bind(fill.order.to_vec());

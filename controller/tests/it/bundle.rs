@@ -280,8 +280,8 @@ async fn a_forger_who_seals_again_is_still_named() {
     let list = |value: i64| Value::from(vec![value]);
     // (kind, which, field, forged value, part of a finding on that line)
     let table = [
-        ("order", 0, "/order/body/steps/0/quantity_wh", number(501), "signature"),
-        ("order", 1, "/order/body/steps/0/limit", number(260_000), "signature"),
+        ("order", 0, "/order/body/sell/0/quantity_wh", number(501), "signature"),
+        ("order", 1, "/order/body/buy/0/limit", number(260_000), "signature"),
         ("order", 2, "/received_ms", number(i64::MAX), "after the gate"),
         ("reading", 12, "/reading/body/import_wh", number(1_000_001), "signature"),
         ("reading", 12, "/reading/body/seq", number(9), "signature"),

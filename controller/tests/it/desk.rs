@@ -8,7 +8,7 @@ use units::Slot;
 use crate::street::{Home, START, Street, domain, message, operator};
 
 /// Brings a street of four homes past its first readings, with orders for the slot after.
-async fn with_baseline() -> Street {
+pub async fn with_baseline() -> Street {
     let mut street = Street::open(4).await;
     pass(&mut street, START).await;
     let readings = street.homes.iter_mut().map(|home| home.reading(START, 0, 0)).collect();
@@ -268,7 +268,7 @@ async fn the_order_and_number_of_deliveries_do_not_matter() {
     assert!(roots.windows(2).all(|pair| pair[0] == pair[1]));
 }
 
-fn copy(input: &controller::desk::Input) -> controller::desk::Input {
+pub fn copy(input: &controller::desk::Input) -> controller::desk::Input {
     match input {
         controller::desk::Input::Message { topic, payload } => {
             controller::desk::Input::Message { topic: topic.clone(), payload: payload.clone() }
@@ -411,49 +411,4 @@ async fn the_controllers_own_absence_does_not_count_against_the_households() {
     assert!(street.delivery(0, next).is_none());
     street.at(street.now_ms + 900_000).await;
     assert_eq!(street.delivery(0, next).expect("settled").header.missing, 1);
-}
-
-#[tokio::test]
-async fn a_price_curve_is_one_order_and_pegs_follow_the_tariff() {
-    let mut street = with_baseline().await;
-    let slot = START.offset(3);
-    street.at(slot.start_ms() - 800_000).await;
-    // Retail is 28.8 ct, feed-in 12.31 ct: the second step is worth 20 ct, the ask 15.31 ct.
-    let bid = street.homes[1].curve(
-        slot,
-        "buy",
-        &[(100, "fixed", 25_000), (200, "below retail", 8_800), (300, "fixed", 13_000)],
-    );
-    let ask = street.homes[0].curve(slot, "sell", &[(250, "above feed-in", 3_000)]);
-    street.step(vec![bid, ask]).await;
-    street.at(slot.start_ms() - 100_000).await;
-    let cleared = "SELECT cleared_wh FROM clearing ORDER BY slot DESC LIMIT 1";
-    assert_eq!(street.count(cleared).await, 250, "two steps of the bid take the whole ask");
-    let price = "SELECT price FROM clearing ORDER BY slot DESC LIMIT 1";
-    assert_eq!(street.count(price).await, 200_000, "the second step is filled in part");
-    let levels = "SELECT SUM(limit_nano) FROM level WHERE slot = (SELECT MAX(slot) FROM level)";
-    assert_eq!(street.count(levels).await, 250_000 + 200_000 + 130_000 + 153_100);
-}
-
-#[tokio::test]
-async fn every_flaw_of_a_curve_is_named() {
-    let mut street = with_baseline().await;
-    let slot = START.offset(3);
-    street.at(slot.start_ms() - 800_000).await;
-    let many: Vec<_> = (0..17).map(|step| (1, "fixed", 25_000 - step)).collect();
-    for (steps, part) in [
-        (&[][..], "no step"),
-        (&many[..], "17 steps"),
-        (&[(1, "fixed", 20_000), (1, "fixed", 20_000)][..], "must fall"),
-        (&[(1, "by feel", 20_000)][..], "by feel"),
-        (&[(1, "below retail", i64::MIN / 10)][..], "out of range"),
-        (&[(1, "below retail", -1)][..], "outside"),
-        (&[(i64::MAX, "fixed", 20_000), (1, "fixed", 19_000)][..], "out of range"),
-        (&[(1, "fixed", 20_000), (0, "fixed", 19_000)][..], "not positive"),
-    ] {
-        let order = street.homes[1].curve(slot, "buy", steps);
-        street.step(vec![order]).await;
-        let verdict = street.verdicts(1).pop().expect("an answer");
-        assert!(!verdict.accepted && verdict.reason.contains(part), "{part}: {}", verdict.reason);
-    }
 }

@@ -51,8 +51,8 @@ async fn a_full_cable_is_paid_for_proven_posted_and_verified() {
     let fill = street.down(1, Down::Fill).last().expect("told");
     let Signed::<Fill> { body: fill, .. } = fill;
     assert_eq!(
-        (fill.slot, fill.quantity_wh, fill.price.as_slice()),
-        (slot.number(), 100, &[250_000][..])
+        (fill.slot, fill.bought_wh, fill.sold_wh, fill.price.as_slice()),
+        (slot.number(), 100, 0, &[250_000][..])
     );
     let bus = &fill.bus[0];
     assert_eq!(

@@ -5,6 +5,7 @@ mod config;
 mod desk;
 mod grid;
 mod http;
+mod orders;
 mod record;
 mod revision;
 mod sharing;

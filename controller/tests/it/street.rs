@@ -32,6 +32,16 @@ pub fn point(number: u8) -> PointId {
     PointId::new(format!("H{number:02}")).expect("valid")
 }
 
+/// Steps of a curve: quantity, peg, limit in 10⁻⁵ currency per kWh.
+pub fn steps(steps: &[(i64, &str, i64)]) -> Vec<protocol::Step> {
+    let step = |&(quantity_wh, peg, limit_e5): &(i64, &str, i64)| protocol::Step {
+        quantity_wh,
+        peg: peg.to_owned(),
+        limit: limit_e5 * 10,
+    };
+    steps.iter().map(step).collect()
+}
+
 /// A household without devices: it says what a test wants it to say.
 pub struct Home {
     pub point: PointId,
@@ -105,21 +115,39 @@ impl Home {
 
     /// An order of several steps: quantity, peg, limit in 10⁻⁵ currency per kWh.
     pub fn curve(&mut self, slot: Slot, side: &str, steps: &[(i64, &str, i64)]) -> Input {
-        let step = |&(quantity_wh, peg, limit_e5): &(i64, &str, i64)| protocol::Step {
-            quantity_wh,
-            peg: peg.to_owned(),
-            limit: limit_e5 * 10,
-        };
+        match side {
+            "buy" => self.curves(slot, steps, &[]),
+            _ => self.curves(slot, &[], steps),
+        }
+    }
+
+    /// An order with both sides.
+    pub fn curves(
+        &mut self,
+        slot: Slot,
+        buy: &[(i64, &str, i64)],
+        sell: &[(i64, &str, i64)],
+    ) -> Input {
+        let order = self.next_order(slot, steps(buy), steps(sell));
+        self.message(Up::Order, order)
+    }
+
+    /// An order that is not signed yet, with the next number.
+    pub fn next_order(
+        &mut self,
+        slot: Slot,
+        buy: Vec<protocol::Step>,
+        sell: Vec<protocol::Step>,
+    ) -> Order {
         self.order_seq += 1;
-        let order = Order {
+        Order {
             point: self.point.to_string(),
             slot: slot.number(),
             seq: self.order_seq,
-            side: side.into(),
-            steps: steps.iter().map(step).collect(),
+            buy,
+            sell,
             time_ms: slot.start_ms() - 600_000,
-        };
-        self.message(Up::Order, order)
+        }
     }
 
     pub fn message<T: Message>(&self, kind: Up, body: T) -> Input {

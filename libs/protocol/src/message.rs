@@ -55,7 +55,11 @@ sol! {
         int64 limit;
     }
 
-    /// A bid or an ask for one slot. A later sequence replaces an earlier one until the gate.
+    /// What a household wants in one slot, either way: buy below this, sell above that. A later
+    /// sequence replaces an earlier one until the gate.
+    ///
+    /// The lowest limit of `sell` lies above the highest one of `buy`, so that at any price at most
+    /// one of them trades.
     #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Order {
@@ -63,10 +67,10 @@ sol! {
         int64 slot;
         /// Strictly increasing per metering point.
         uint64 seq;
-        /// `Side` as text.
-        string side;
-        /// 1 to 16 steps; a buyer's limits fall, a seller's rise.
-        Step[] steps;
+        /// Up to 16 steps whose limits fall; empty when there is nothing to buy.
+        Step[] buy;
+        /// Up to 16 steps whose limits rise; empty when there is nothing to sell. Not both are.
+        Step[] sell;
         int64 time_ms;
     }
 
@@ -220,8 +224,9 @@ sol! {
         uint64 seq;
         /// Digest of the order.
         bytes32 order;
-        string side;
-        int64 quantity_wh;
+        /// What its side that traded got, Wh; the other one is zero, and both are without a trade.
+        int64 bought_wh;
+        int64 sold_wh;
         int64[] price;
         /// The price of the household's bus, when it trades on a grid; its place in the clearing's
         /// tree of prices, and the siblings from there to its root.
@@ -454,7 +459,7 @@ macro_rules! word {
 }
 
 word!(
-    /// Which way an order trades.
+    /// Which way a curve of an order trades.
     Side {
         /// Wants energy.
         Buy = "buy",
@@ -484,10 +489,19 @@ impl Step {
 }
 
 impl Order {
-    /// The most it trades, Wh.
+    /// The steps of a side, the most eager first; empty when it wants nothing on that side.
     #[must_use]
-    pub fn quantity_wh(&self) -> i64 {
-        self.steps.iter().fold(0, |sum, step| sum.saturating_add(step.quantity_wh))
+    pub fn curve(&self, side: Side) -> &[Step] {
+        match side {
+            Side::Buy => &self.buy,
+            Side::Sell => &self.sell,
+        }
+    }
+
+    /// The most it trades on a side, Wh.
+    #[must_use]
+    pub fn quantity_wh(&self, side: Side) -> i64 {
+        self.curve(side).iter().fold(0, |sum, step| sum.saturating_add(step.quantity_wh))
     }
 }
 

@@ -1,8 +1,8 @@
 //! The wire formats as they must stay: golden digests, readable JSON, and what is refused.
 
 use protocol::{
-    Address, B256, Domain, HouseholdKey, MAX_MESSAGE_BYTES, OperatorKey, Order, Reading, Receipt,
-    Refused, Signed, Step, Topic, Up, public_key_from_hex,
+    Address, B256, Domain, Fill, HouseholdKey, MAX_MESSAGE_BYTES, OperatorKey, Order, Reading,
+    Receipt, Refused, Signed, Step, Topic, Up, public_key_from_hex,
 };
 use units::{CommunityId, PointId};
 
@@ -32,12 +32,28 @@ fn order() -> Order {
         point: "C001".into(),
         slot: 1_614_528,
         seq: 9,
-        side: "sell".into(),
-        steps: vec![
+        buy: vec![Step::fixed(300, 140_000)],
+        sell: vec![
             Step::fixed(250, 150_000),
             Step { quantity_wh: 100, peg: "below retail".into(), limit: 40_000 },
         ],
         time_ms: 1_453_075_000_000,
+    }
+}
+
+fn fill() -> Fill {
+    Fill {
+        point: "C001".into(),
+        slot: 1_614_528,
+        seq: 9,
+        order: B256::repeat_byte(0xcd),
+        bought_wh: 0,
+        sold_wh: 170,
+        price: vec![200_000],
+        bus: vec![],
+        position: 0,
+        path: vec![],
+        time_ms: 1_453_075_500_000,
     }
 }
 
@@ -50,6 +66,7 @@ fn digests_are_what_any_eip_712_library_computes() {
         include_str!("golden/reading.digest").trim()
     );
     assert_eq!(hex::encode(street.digest(&order())), include_str!("golden/order.digest").trim());
+    assert_eq!(hex::encode(street.digest(&fill())), include_str!("golden/fill.digest").trim());
 }
 
 #[test]
@@ -59,6 +76,30 @@ fn json_stays_readable_and_stable() {
     let json = String::from_utf8(signed.to_json()).expect("JSON is text");
     assert_eq!(json, include_str!("golden/reading.json").trim());
     assert_eq!(Signed::parse(json.as_bytes()).expect("own output"), signed);
+
+    let signed = Signed::by_household(order(), &domain("street"), &key);
+    let json = String::from_utf8(signed.to_json()).expect("JSON is text");
+    assert_eq!(json, include_str!("golden/order.json").trim());
+    assert_eq!(Signed::parse(json.as_bytes()).expect("own output"), signed);
+}
+
+#[test]
+fn an_order_of_one_side_or_with_other_fields_is_not_an_order() {
+    let key = HouseholdKey::from_bytes(&[7; 32]);
+    let json = Signed::by_household(order(), &domain("street"), &key).to_json();
+    let json = String::from_utf8(json).expect("JSON is text");
+    for (from, to, part) in [
+        (r#""buy":["#, r#""side":"buy","buy":["#, "unknown field `side`"),
+        (r#""sell":["#, r#""steps":["#, "unknown field `steps`"),
+        (r#""buy":[{"quantity_wh":300,"peg":"fixed","limit":140000}],"#, "", "missing field `buy`"),
+        (r#""quantity_wh":300"#, r#""quantity_wh":300.5"#, "floating point"),
+        (r#""limit":140000"#, r#""limit":9223372036854775808"#, "invalid value"),
+    ] {
+        let changed = json.replacen(from, to, 1);
+        assert_ne!(changed, json, "{from}");
+        let error = Signed::<Order>::parse(changed.as_bytes()).expect_err("no order");
+        assert!(error.to_string().contains(part), "{error} should name {part}");
+    }
 }
 
 #[test]

@@ -10,11 +10,11 @@ mod sharing;
 use market::{Basis, Late, Own, Terms, charge};
 use protocol::merkle::{self, Frontier};
 use protocol::{
-    Address, Delivery, Domain, Header, LateLine, Order, Peg, Side, Statement, keccak256,
+    Address, Delivery, Domain, Header, LateLine, Peg, Side, Statement, Step, keccak256,
 };
 use units::{Energy, Money, PointId, Price, Slot};
 
-use super::book::Book;
+use super::book::{Book, Filled, Placed};
 use super::edges::Edges;
 use super::witness::{Slip, Witness};
 
@@ -367,43 +367,65 @@ fn order(statement: &Statement, header: &Header, known: &Knowledge<'_>) -> Resul
         }
         return Ok(());
     };
-    let (traded, other) = match order.side() {
-        Side::Buy => (bought, sold),
-        Side::Sell => (sold, bought),
-    };
-    let quantity_wh = order.body.quantity_wh();
-    if other != 0 || traded > quantity_wh {
-        let side = &order.body.side;
+    if let Some(Filled { bought_wh, sold_wh }) = order.filled
+        && (bought_wh, sold_wh) != (bought, sold)
+    {
         return finding(format!(
-            "{bought} Wh bought, {sold} Wh sold on an order to {side} {quantity_wh} Wh"
+            "told of {bought_wh} Wh bought and {sold_wh} Wh sold, billed with {bought} Wh and {sold} Wh"
         ));
     }
-    if let Some(filled_wh) = order.filled_wh
-        && filled_wh != traded
-    {
-        return finding(format!("filled with {filled_wh} Wh, billed with {traded} Wh"));
-    }
-    if traded > 0 {
-        let limit = marginal_limit(&order.body, traded, header);
-        let worse = |price: i64| match order.side() {
-            Side::Buy => limit.is_none_or(|limit| price > limit),
-            Side::Sell => limit.is_none_or(|limit| price < limit),
-        };
-        if statement.price.first().copied().is_none_or(worse) {
-            let price = statement.price.first();
-            return finding(format!("traded at {price:?} against a limit of {limit:?}"));
-        }
+    // On a grid the price at the own bus is known to those who traded there.
+    let is_plate = known.book.clearing(slot).is_some_and(|clearing| clearing.grid.is_zero());
+    let is_own = is_plate || (bought, sold) != (0, 0);
+    let price = statement.price.first().copied().filter(|_| is_own);
+    for (side, traded) in [(Side::Buy, bought), (Side::Sell, sold)] {
+        curve(side, traded, order, price, header)?;
     }
     Ok(())
 }
 
-/// The limit of the step in which a traded energy ends; none for words that are no limit.
-fn marginal_limit(order: &Order, traded_wh: i64, header: &Header) -> Option<i64> {
-    let mut up_to = 0_i64;
-    let step = order.steps.iter().find(|step| {
-        up_to = up_to.saturating_add(step.quantity_wh);
-        up_to >= traded_wh
-    })?;
+/// One side of an order: no more than it wanted, at no worse price, and all that the price promised
+/// to an order that stood in the book.
+fn curve(
+    side: Side,
+    traded_wh: i64,
+    order: &Placed,
+    price: Option<i64>,
+    header: &Header,
+) -> Result<(), Finding> {
+    let finding = |text: String| Err(Finding::Order(text));
+    let most_wh = order.body.quantity_wh(side);
+    if traded_wh > most_wh {
+        return finding(format!("{traded_wh} Wh on an order to {side} {most_wh} Wh"));
+    }
+    let is_worse = |limit: i64, price: i64| match side {
+        Side::Buy => price > limit,
+        Side::Sell => price < limit,
+    };
+    let (mut up_to_wh, mut due_wh) = (0_i64, 0_i64);
+    for step in order.body.curve(side) {
+        let (from_wh, limit) = (up_to_wh, limit(step, header));
+        up_to_wh = up_to_wh.saturating_add(step.quantity_wh);
+        if from_wh < traded_wh
+            && price.zip(limit).is_none_or(|(price, limit)| is_worse(limit, price))
+        {
+            return finding(format!("traded at {price:?} against a limit of {limit:?}"));
+        }
+        if price.zip(limit).is_some_and(|(price, limit)| price != limit && !is_worse(limit, price))
+        {
+            due_wh = up_to_wh;
+        }
+    }
+    if order.accepted == Some(true) && traded_wh < due_wh {
+        return finding(format!(
+            "{traded_wh} Wh where an order to {side} {due_wh} Wh had better limits than the price {price:?}"
+        ));
+    }
+    Ok(())
+}
+
+/// The limit of a step as a price; none for words that are no limit.
+fn limit(step: &Step, header: &Header) -> Option<i64> {
     match step.peg.parse().ok()? {
         Peg::Fixed => Some(step.limit),
         Peg::BelowRetail => header.retail.checked_sub(step.limit),

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use protocol::{B256, BusPrice, Clearing, Fill, Offer, Order, Side};
+use protocol::{B256, BusPrice, Clearing, Fill, Offer, Order};
 use serde::{Deserialize, Serialize};
 use units::Slot;
 
@@ -20,12 +20,22 @@ pub struct Placed {
     pub body: Order,
     /// Whether it stands in the book; none until the operator says so.
     pub accepted: Option<bool>,
-    /// What it got, Wh; none until the operator says so.
-    pub filled_wh: Option<i64>,
+    /// What it got; none until the operator says so.
+    pub filled: Option<Filled>,
     /// The price at the household's bus as it was told with the fill, and its place in the
     /// clearing's tree of prices; none without a trade on a grid.
     #[serde(default)]
     pub bus: Option<ToldPrice>,
+}
+
+/// What an order got; at most one of the two is more than zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Filled {
+    /// Energy bought, Wh.
+    pub bought_wh: i64,
+    /// Energy sold, Wh.
+    pub sold_wh: i64,
 }
 
 /// A price with its proof.
@@ -38,14 +48,6 @@ pub struct ToldPrice {
     pub position: u64,
     /// Siblings up to the root.
     pub path: Vec<B256>,
-}
-
-impl Placed {
-    /// Which way it trades.
-    #[must_use]
-    pub fn side(&self) -> Side {
-        if self.body.side == Side::Sell.as_str() { Side::Sell } else { Side::Buy }
-    }
 }
 
 /// What is known of the market.
@@ -116,7 +118,7 @@ impl Book {
 
     /// Notes an own order.
     pub fn place(&mut self, body: Order) {
-        self.orders.insert(body.slot, Placed { body, accepted: None, filled_wh: None, bus: None });
+        self.orders.insert(body.slot, Placed { body, accepted: None, filled: None, bus: None });
         trim(&mut self.orders, KEPT);
     }
 
@@ -130,7 +132,7 @@ impl Book {
     pub fn fill(&mut self, fill: &Fill) -> bool {
         let order = self.orders.get_mut(&fill.slot).filter(|order| order.body.seq == fill.seq);
         let Some(order) = order else { return false };
-        order.filled_wh = Some(fill.quantity_wh);
+        order.filled = Some(Filled { bought_wh: fill.bought_wh, sold_wh: fill.sold_wh });
         order.bus = fill.bus.first().map(|price| ToldPrice {
             price: price.clone(),
             position: fill.position,

@@ -119,7 +119,12 @@ impl Core {
         if self.book.fill(fill) && plausible(fill.slot) {
             effects.push(Effect::Report(
                 Level::Debug,
-                format!("slot {}: {} {} Wh", Slot::new(fill.slot), fill.side, fill.quantity_wh),
+                format!(
+                    "slot {}: bought {} Wh, sold {} Wh",
+                    Slot::new(fill.slot),
+                    fill.bought_wh,
+                    fill.sold_wh
+                ),
             ));
         }
     }

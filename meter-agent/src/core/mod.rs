@@ -29,11 +29,12 @@ use serde::{Deserialize, Serialize};
 use units::{PointId, Slot};
 
 pub use audit::Finding;
-pub use book::Placed;
+pub use book::{Filled, Placed};
 pub use counter::Counter;
 pub use edges::{Edge, Edges, Flow};
 pub use sample::{Count, Flows, Registers};
 pub use state::{State, StateContent};
+pub use trading::Curves;
 pub use witness::Witness;
 
 use book::Book;

@@ -9,7 +9,7 @@ use super::book::Placed;
 use super::witness::Witness;
 
 /// Version of the form below.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// The state file's content with the identity it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

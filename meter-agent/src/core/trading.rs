@@ -8,36 +8,37 @@ use units::{Energy, Price, Slot};
 use super::policy::{Decision, View};
 use super::{Core, Effect, Level};
 
-/// An order before it has a sequence number.
-struct Wish {
-    side: Side,
-    steps: Vec<Step>,
+/// Both curves of an order as they cross the wire, before it has a sequence number.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Curves {
+    /// The bid's steps, the highest limit first; empty when there is nothing to buy.
+    pub buy: Vec<Step>,
+    /// The ask's steps, the lowest limit first; empty when there is nothing to sell.
+    pub sell: Vec<Step>,
 }
 
-impl Wish {
-    /// The side of a decision that says most: an order trades one way. It is the one with the
-    /// largest product of quantity and room to the supplier's other price. What a forecast of much
-    /// doubt would order beyond the connection's `most` is left out: it cannot be delivered.
-    fn of(decision: &Decision, terms: Terms, most: Energy) -> Option<Self> {
-        let curve = |steps: &Option<Steps>, other: Price| {
-            steps.as_ref().map(|steps| (room(steps, terms, other), steps.clone()))
-        };
-        let bid = curve(&decision.buy, terms.feed_in());
-        let ask = curve(&decision.sell, terms.retail());
-        let (side, (_, steps)) = match (bid, ask) {
-            (Some(bid), Some(ask)) if ask.0 > bid.0 => (Side::Sell, ask),
-            (Some(bid), _) => (Side::Buy, bid),
-            (None, ask) => (Side::Sell, ask?),
-        };
-        let mut left = most;
-        let within = steps.as_slice().iter().map_while(|step| {
-            let quantity = step.quantity.min(left);
-            left -= quantity;
-            quantity.is_positive().then_some(market::Step { quantity, ..*step })
-        });
-        let steps: Vec<Step> = within.map(|within| step(&within)).collect();
-        (!steps.is_empty()).then_some(Self { side, steps })
+impl Curves {
+    /// What a decision orders; none when it is nothing. What a forecast of much doubt would order
+    /// beyond the connection's `most` is left out on either side: it cannot be delivered.
+    #[must_use]
+    pub fn of(decision: &Decision, most: Energy) -> Option<Self> {
+        let within = |steps: Option<&Steps>| within(steps, most);
+        let curves =
+            Self { buy: within(decision.buy.as_ref()), sell: within(decision.sell.as_ref()) };
+        (curves != Self::default()).then_some(curves)
     }
+}
+
+/// The most eager steps of a curve up to a sum of energy.
+fn within(steps: Option<&Steps>, most: Energy) -> Vec<Step> {
+    let mut left = most;
+    let steps = steps.map_or(&[][..], Steps::as_slice).iter();
+    let within = steps.map_while(|step| {
+        let quantity = step.quantity.min(left);
+        left -= quantity;
+        quantity.is_positive().then_some(market::Step { quantity, ..*step })
+    });
+    within.map(|within| step(&within)).collect()
 }
 
 /// A step as it crosses the wire.
@@ -49,17 +50,6 @@ fn step(step: &market::Step) -> Step {
     };
     let (quantity_wh, limit) = (step.quantity.wh(), limit.nano_per_wh());
     Step { quantity_wh, peg: peg.to_string(), limit }
-}
-
-/// The most that the first steps together, at the limit of the last of them, leave to gain.
-fn room(steps: &Steps, terms: Terms, other: Price) -> i128 {
-    let mut quantity = Energy::ZERO;
-    let parts = steps.as_slice().iter().filter_map(|step| {
-        quantity += step.quantity;
-        let room = i128::from((step.limit.under(terms)? - other).abs().nano_per_wh());
-        Some(room * i128::from(quantity.wh()))
-    });
-    parts.max().unwrap_or_default()
 }
 
 /// The supplier's prices; none where they are no terms, and then there is nothing to order.
@@ -77,17 +67,17 @@ impl Core {
         if !self.is_connected() || self.edges.due(now_ms).is_some() {
             return;
         }
-        for (slot, wish) in self.wishes(now_ms) {
+        for (slot, Curves { buy, sell }) in self.curves(now_ms) {
             let seq = self.next_order_seq(now_ms);
             let order = Order {
                 point: self.settings.point.to_string(),
                 slot,
                 seq,
-                side: wish.side.to_string(),
-                steps: wish.steps,
+                buy,
+                sell,
                 time_ms: now_ms,
             };
-            let (side, quantity_wh) = (wish.side, order.quantity_wh());
+            let [bid_wh, ask_wh] = [Side::Buy, Side::Sell].map(|side| order.quantity_wh(side));
             self.book.place(order.clone());
             self.status.orders += 1;
             self.status.ordered_slot = self.status.ordered_slot.max(Some(slot));
@@ -95,7 +85,10 @@ impl Core {
             effects.push(Effect::Publish(Up::Order, self.sign(order).to_json()));
             effects.push(Effect::Report(
                 Level::Debug,
-                format!("ordered to {side} {quantity_wh} Wh in slot {}", Slot::new(slot)),
+                format!(
+                    "ordered to buy {bid_wh} Wh or sell {ask_wh} Wh in slot {}",
+                    Slot::new(slot)
+                ),
             ));
         }
         self.status.considered_slot =
@@ -104,7 +97,7 @@ impl Core {
 
     /// What to order for every open offer. A battery that serves its house by itself is part of the
     /// load that was learned, so that it is not planned with.
-    fn wishes(&mut self, now_ms: i64) -> Vec<(i64, Wish)> {
+    fn curves(&mut self, now_ms: i64) -> Vec<(i64, Curves)> {
         let Some(policy) = &mut self.policy else { return Vec::new() };
         // W over a quarter of an hour.
         let most = Energy::from_wh(self.settings.connection_w / 4);
@@ -119,7 +112,7 @@ impl Core {
             let terms = terms(offer.retail, offer.feed_in).filter(|_| is_auctioned)?;
             let slot = Slot::new(offer.slot);
             let view = View { slot, terms: &[terms], stored: None, car_lacks: None, present };
-            Some((offer.slot, Wish::of(&policy.decide(&view)?, terms, most)?))
+            Some((offer.slot, Curves::of(&policy.decide(&view)?, most)?))
         };
         self.book.open_offers(now_ms).filter_map(order).collect()
     }
@@ -164,25 +157,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_order_exceeds_what_the_connection_carries() {
+    fn no_side_of_an_order_exceeds_what_the_connection_carries() {
         let price = Price::from_e5_per_kwh;
         let step =
             |wh, e5| market::Step { quantity: Energy::from_wh(wh), limit: Limit::At(price(e5)) };
-        let buy = Steps::new(vec![step(300, 28_000), step(200, 24_000), step(100, 20_000)]).ok();
+        let buy = Steps::new(vec![step(300, 20_000), step(200, 18_000), step(100, 16_000)]).ok();
+        let sell = Steps::new(vec![step(400, 21_000), step(60, 25_000)]).ok();
         let (slot, zero) = (Slot::new(1), Energy::ZERO);
-        let decision = Decision { slot, buy, sell: None, net: zero, car: zero, battery: None };
-        let terms = terms(288_000, 123_100).expect("on the tick");
-        for (most, expected) in [
-            (1_000, &[300, 200, 100][..]),
-            (500, &[300, 200]),
-            (450, &[300, 150]),
-            (10, &[10]),
-            (0, &[]),
+        let decision = Decision { slot, buy, sell, net: zero, car: zero, battery: None };
+        let wh = |steps: &[Step]| steps.iter().map(|step| step.quantity_wh).collect::<Vec<i64>>();
+        for (most, buy, sell) in [
+            (1_000, &[300, 200, 100][..], &[400, 60][..]),
+            (500, &[300, 200], &[400, 60]),
+            (450, &[300, 150], &[400, 50]),
+            (10, &[10], &[10]),
+            (0, &[], &[]),
         ] {
-            let wish = Wish::of(&decision, terms, Energy::from_wh(most));
-            let steps = wish.map_or_else(Vec::new, |wish| wish.steps);
-            let found: Vec<i64> = steps.iter().map(|step| step.quantity_wh).collect();
-            assert_eq!(found, expected, "{most}");
+            let curves = Curves::of(&decision, Energy::from_wh(most));
+            assert_eq!(curves.is_none(), most == 0, "nothing to order is no order");
+            let curves = curves.unwrap_or_default();
+            assert_eq!((&wh(&curves.buy)[..], &wh(&curves.sell)[..]), (buy, sell), "{most}");
         }
+        let one_side = Decision { buy: None, ..decision };
+        let curves = Curves::of(&one_side, Energy::from_wh(1_000)).expect("an ask");
+        assert_eq!((curves.buy, wh(&curves.sell)), (vec![], vec![400, 60]));
     }
 }

@@ -8,6 +8,7 @@ use clock::{Clock, ManualHand};
 use meter_agent::bidding::BiddingConfig;
 use meter_agent::config::{DeviceConfig, DeviceMqttConfig, KeyConfig, MqttConfig, Role};
 use meter_agent::{Agent, AgentError, Config, Status, check_devices};
+use protocol::Side;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::{AsyncClient, MqttOptions};
 use tokio::sync::watch;
@@ -146,7 +147,7 @@ async fn a_day_in_the_life_of_a_household() {
     // The edge behind is read at the start; the first order rests on the present power.
     home.desk.await_readings(1, home.clock.now_ms()).await;
     home.desk.await_order(FIRST.next(), home.clock.now_ms()).await;
-    assert_eq!(home.desk.orders[&FIRST.next().number()].quantity_wh(), 100);
+    assert_eq!(home.desk.orders[&FIRST.next().number()].quantity_wh(Side::Buy), 100);
     for i in 0..8 {
         let slot = FIRST.offset(i);
         home.pass(slot, 100 + u32::try_from(i).expect("small"));

@@ -1,8 +1,11 @@
 //! Bills are believed when everything holds, and only then.
 
-use meter_agent::core::Input;
+use meter_agent::core::policy::Style;
+use meter_agent::core::{Filled, Input};
 use proptest::prelude::*;
-use protocol::{Audit, B256, Delivery, Down, Header, Public, Statement, Topic, U256, merkle};
+use protocol::{
+    Audit, B256, Delivery, Down, Header, Order, Public, Side, Statement, Step, Topic, U256, merkle,
+};
 use units::Slot;
 
 use crate::support::operator::{Operator, RETAIL, point};
@@ -85,7 +88,7 @@ fn every_lie_in_a_statement_or_header_is_found() {
         ("not measured", |s, _| s.measured = false, "import of a slot without meter"),
         ("more import", |s, _| s.import_wh += 1, "import, Wh,"),
         ("less export", |s, _| s.export_wh -= 1, "export, Wh,"),
-        ("bought more", |s, _| s.bought_wh += 1, "filled with"),
+        ("bought more", |s, _| s.bought_wh += 1, "told of"),
         ("sold as well", |s, _| s.sold_wh = 1, "bought and"),
         ("other price", |s, _| s.price[0] += 10, "price is"),
         ("no price", |s, _| s.price.clear(), "price is"),
@@ -134,6 +137,105 @@ fn every_lie_in_a_statement_or_header_is_found() {
         assert_finding_of(&world, name, finding);
         assert_eq!(world.core.status().verified, 4, "{name}");
     }
+}
+
+/// Slots in which the ladder of a household that now buys and now sells has both sides.
+fn both_sides(world: &World) -> Vec<Order> {
+    let orders = world.orders().into_iter();
+    orders.filter(|order| !order.buy.is_empty() && !order.sell.is_empty()).collect()
+}
+
+#[test]
+fn a_household_in_doubt_orders_both_sides_and_every_bill_of_them_holds() {
+    let mut world = World::bidding(Style::Ladder);
+    let orders = world.honest_run(40);
+    let both = both_sides(&world);
+    assert!(both.len() > 20, "{} of {} orders have both sides", both.len(), orders.len());
+    for order in &both {
+        let limits = |steps: &[Step]| steps.iter().map(|step| step.limit).collect::<Vec<i64>>();
+        let (highest, lowest) = (limits(&order.buy)[0], limits(&order.sell)[0]);
+        assert!(highest < lowest, "buys at {highest}, sells at {lowest}");
+    }
+    let status = world.core.status();
+    assert_eq!((status.verified, status.failed), (40, 0), "{:?}", status.last_finding);
+    // The neighbour took each side in turn.
+    let filled: Vec<Filled> = {
+        let saved = world.saved.as_ref().expect("saved").content();
+        let with_both = both.iter().filter_map(|order| saved.orders.get(&order.slot));
+        with_both.filter_map(|order| order.filled).collect()
+    };
+    assert!(filled.iter().any(|filled| filled.bought_wh > 0 && filled.sold_wh == 0));
+    assert!(filled.iter().any(|filled| filled.sold_wh > 0 && filled.bought_wh == 0));
+}
+
+#[test]
+fn every_lie_about_an_order_with_both_sides_is_found() {
+    // What is found when it has bought, and when it has sold.
+    let better = "had better limits than the price";
+    let lies: &[(&str, Lie, [&str; 2])] = &[
+        ("nothing", |s, _| (s.bought_wh, s.sold_wh) = (0, 0), [better; 2]),
+        ("a bid", |s, _| (s.bought_wh, s.sold_wh) = (1, 0), [better, "against a limit"]),
+        ("both", |s, _| (s.bought_wh, s.sold_wh) = (1, 1), ["at once"; 2]),
+        ("negative", |s, _| s.sold_wh = -1, ["at once"; 2]),
+        ("much bought", |s, _| (s.bought_wh, s.sold_wh) = (9_999, 0), ["an order to buy"; 2]),
+        ("much sold", |s, _| (s.bought_wh, s.sold_wh) = (0, 9_999), [better, "order to sell"]),
+    ];
+    for parity in [0, 1] {
+        for (name, lie, finding) in lies {
+            let (mut world, order) = before_a_slot_of_both_sides(parity);
+            lie_about(&mut world, &order, parity, *lie);
+            assert_finding_of(&world, name, finding[usize::try_from(parity).expect("0 or 1")]);
+        }
+    }
+}
+
+#[test]
+fn an_order_that_did_not_stand_in_the_book_need_not_trade() {
+    let (mut world, order) = before_a_slot_of_both_sides(0);
+    let verdict = world.operator.verdict(&order, false, world.now_ms);
+    let verdict = world.operator.sign(verdict).to_json();
+    world.hear(Down::Verdict, verdict);
+    lie_about(&mut world, &order, 0, |s, _| (s.bought_wh, s.sold_wh) = (0, 0));
+    // The trade is not missed; only the bill still has it.
+    assert_finding(&world, "bill:");
+}
+
+/// An agent whose order for the coming slot has both sides; by `parity` the neighbour sells or buys.
+fn before_a_slot_of_both_sides(parity: i64) -> (World, Order) {
+    let mut world = World::bidding(Style::Ladder);
+    let mut orders = world.honest_run(20);
+    for i in 20..60 {
+        let slot = FIRST.offset(i);
+        let order = orders.remove(&slot.number()).expect("an order");
+        let (side, other) =
+            if parity == 0 { (Side::Buy, Side::Sell) } else { (Side::Sell, Side::Buy) };
+        let first_wh = order.curve(side).first().map_or(0, |step| step.quantity_wh);
+        // The neighbour's 60 % reach into the second step, so that the first one gains.
+        let gains = 0 < first_wh && first_wh < order.quantity_wh(side) / 2;
+        if gains && !order.curve(other).is_empty() && slot.number() % 2 == parity {
+            return (world, order);
+        }
+        let (import, export) = if i % 5 < 3 { (120 + i, 3) } else { (2, 200 + i) };
+        let next = world.honest_slot(slot, import, export, Some(&order));
+        orders.extend(next.map(|order| (order.slot, order)));
+    }
+    panic!("no order has both sides");
+}
+
+/// Bills the order's slot with a lie. The price is known, what the order got is not: the bill has to
+/// be right by itself.
+fn lie_about(world: &mut World, order: &Order, parity: i64, lie: Lie) {
+    let slot = Slot::new(order.slot);
+    world.edge(slot, 100, 100);
+    world.receive();
+    let honest = world.operator.fork().settle(slot, world.now_ms, Some(order));
+    let statement = &honest.delivery.statement;
+    let traded = (statement.bought_wh > 0, statement.sold_wh > 0);
+    assert_eq!(traded, (parity == 0, parity == 1), "one of the two has traded");
+    let clearing = world.operator.sign(honest.clearing.clone()).to_json();
+    world.hear_public(Public::Clearing, clearing);
+    let round = world.operator.settle_with(slot, world.now_ms, Some(order), lie);
+    world.hear_delivery(&round.delivery);
 }
 
 fn invent_late(statement: &mut Statement, _: &mut Header) {

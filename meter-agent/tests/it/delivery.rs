@@ -206,8 +206,8 @@ fn each_offer_is_answered_once_when_the_newest_edge_is_known() {
     assert_eq!(orders.len(), 1);
     let pegged = |quantity_wh, peg: Peg| Step { quantity_wh, peg: peg.to_string(), limit: 16_490 };
     assert_eq!(
-        (orders[0].side.as_str(), orders[0].steps.as_slice()),
-        ("buy", &[pegged(500, Peg::BelowRetail)][..])
+        (orders[0].buy.as_slice(), orders[0].sell.as_slice()),
+        (&[pegged(500, Peg::BelowRetail)][..], &[][..])
     );
     world.poll(2_000_000);
     assert_eq!(world.offer(FIRST.next()), None);
@@ -215,8 +215,8 @@ fn each_offer_is_answered_once_when_the_newest_edge_is_known() {
     world.edge(FIRST, 0, 80);
     let order = world.offer(FIRST.offset(2)).expect("the last slot is known");
     assert_eq!(
-        (order.side.as_str(), order.steps.as_slice()),
-        ("sell", &[pegged(80, Peg::AboveFeedIn)][..])
+        (order.buy.as_slice(), order.sell.as_slice()),
+        (&[][..], &[pegged(80, Peg::AboveFeedIn)][..])
     );
     assert!(order.seq > orders[0].seq);
     world.restart();
@@ -272,7 +272,7 @@ fn an_order_that_may_never_have_left_is_sent_after_a_restart() {
     let again = world.orders()[2..].to_vec();
     // The newest goes out unchanged; the older one needs a higher number to be taken.
     assert_eq!(again[0], placed[1]);
-    assert_eq!((again[1].slot, &again[1].steps), (placed[0].slot, &placed[0].steps));
+    assert_eq!((again[1].slot, &again[1].buy), (placed[0].slot, &placed[0].buy));
     assert!(again[1].seq > placed[1].seq);
     let seqs: std::collections::BTreeSet<u64> = world.orders().iter().map(|o| o.seq).collect();
     let saved = world.saved.as_ref().expect("saved").content().order_seq;

@@ -6,9 +6,9 @@
 use std::path::Path;
 use std::thread;
 
-use market::{Book, Limits, Metered, Node, Order, Side, Terms, clear, settle};
+use market::{Book, Limits, Metered, Node, Order, Side, Steps, Terms, clear, settle};
 use meter_agent::core::forecast::{Forecaster, LEVELS, MEDIAN, Measured, Quantiles, Site};
-use meter_agent::core::policy::{Battery, Policy, Store, Style, View, Wishes};
+use meter_agent::core::policy::{Battery, Decision, Policy, Store, Style, View, Wishes};
 use meter_agent::core::zone::Zone;
 use sim_grid::scenario::{Scenario, wh_of_slot};
 use units::{Energy, Money, PointId, Price, Slot};
@@ -192,6 +192,8 @@ struct Cost {
     alone: [Money; 4],
     /// Stored at the end, in the street and alone.
     left: [Store; 2],
+    /// Bought and sold in auctions.
+    traded: Energy,
 }
 
 fn sum(weeks: [Money; 4]) -> Money {
@@ -202,6 +204,28 @@ fn at_supplier(terms: Terms, net: Energy) -> Money {
     net * if net.is_positive() { terms.retail() } else { terms.feed_in() }
 }
 
+/// How much of what a policy says is ordered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ordered {
+    /// All of it: what would be bought, and what would be sold.
+    BothSides,
+    /// The side with the larger product of energy and room to the supplier's other price: what an
+    /// order that trades one way can carry, to compare with.
+    OneSide,
+}
+
+/// The most that the first steps of a curve together, at the limit of the last of them, leave to
+/// gain.
+fn promise(steps: &Steps, terms: Terms, other: Price) -> i128 {
+    let mut quantity = Energy::ZERO;
+    let parts = steps.as_slice().iter().filter_map(|step| {
+        quantity += step.quantity;
+        let room = (step.limit.under(terms)? - other).abs();
+        Some(i128::from(room.nano_per_wh()) * i128::from(quantity.wh()))
+    });
+    parts.max().unwrap_or_default()
+}
+
 /// One of the policies' months.
 struct Month<'a> {
     slots: &'a [Slot],
@@ -210,6 +234,7 @@ struct Month<'a> {
     style: Style,
     /// Slots from the ordered one on whose prices are known.
     known: usize,
+    ordered: Ordered,
 }
 
 impl Month<'_> {
@@ -257,15 +282,10 @@ impl Month<'_> {
             let terms = &self.terms[row..row + known];
             let decision =
                 policy.decide(&View { slot, terms, stored, car_lacks: None, present: None });
-            for (side, steps) in decision
-                .iter()
-                .flat_map(|decision| [(Side::Buy, &decision.buy), (Side::Sell, &decision.sell)])
-            {
-                if let Some(steps) = steps.clone() {
-                    let (point, node) = (house.point.clone(), Node::ROOT);
-                    let order = Order { point, node, side, steps, rank: [i; 32] };
-                    book.place(order).expect("a policy's order is valid");
-                }
+            for (side, steps) in self.curves(decision.as_ref(), terms[0]) {
+                let (point, node) = (house.point.clone(), Node::ROOT);
+                let order = Order { point, node, side, steps, rank: [i; 32] };
+                book.place(order).expect("a policy's order is valid");
             }
             decisions.push(decision);
         }
@@ -275,6 +295,7 @@ impl Month<'_> {
             let net = Energy::from_wh(house.load[row] - house.sun[row]);
             let filled = |side| clearing.filled(&house.point, side);
             let scheduled = filled(Side::Buy) - filled(Side::Sell);
+            cost.traded += scheduled.abs();
             let [mut with, mut alone] = [net; 2];
             if let Some(battery) = &house.battery {
                 let standing = decision.and_then(|decision| decision.battery);
@@ -303,6 +324,21 @@ impl Month<'_> {
             let bill = settlement.bill(&house.point).expect("everybody has one");
             cost.street[row / 672] += bill.charges.amount;
         }
+    }
+
+    /// What goes into the book of a decision.
+    fn curves(&self, decision: Option<&Decision>, terms: Terms) -> Vec<(Side, Steps)> {
+        let Some(Decision { buy, sell, .. }) = decision else { return Vec::new() };
+        let bid = buy.clone().map(|steps| (Side::Buy, steps, terms.feed_in()));
+        let ask = sell.clone().map(|steps| (Side::Sell, steps, terms.retail()));
+        let mut curves: Vec<_> = bid.into_iter().chain(ask).collect();
+        if self.ordered == Ordered::OneSide {
+            curves.sort_by_key(|(side, steps, other)| {
+                (std::cmp::Reverse(promise(steps, terms, *other)), *side)
+            });
+            curves.truncate(1);
+        }
+        curves.into_iter().map(|(side, steps, _)| (side, steps)).collect()
     }
 
     /// What is in a battery at the end is worth what selling it brings.
@@ -359,10 +395,12 @@ fn no_policy_makes_a_household_worse_off_over_the_month() {
         .collect();
     assert_eq!(tariffs.len(), 4);
     let runs = [
-        (Style::Passive, "passive", 1),
-        (Style::Ladder, "ladder", 1),
-        (Style::Battery, "battery, prices of a day known", 96),
-        (Style::Battery, "battery, prices expected", 1),
+        (Style::Passive, "passive", 1, Ordered::BothSides),
+        (Style::Ladder, "ladder", 1, Ordered::BothSides),
+        (Style::Ladder, "ladder, one side", 1, Ordered::OneSide),
+        (Style::Battery, "battery, prices of a day known", 96, Ordered::BothSides),
+        (Style::Battery, "battery, one side", 96, Ordered::OneSide),
+        (Style::Battery, "battery, prices expected", 1, Ordered::BothSides),
     ];
     let tables: Vec<Vec<Vec<Cost>>> = thread::scope(|scope| {
         let (slots, houses) = (&slots, &houses);
@@ -370,8 +408,9 @@ fn no_policy_makes_a_household_worse_off_over_the_month() {
             .iter()
             .map(|(_, terms)| {
                 scope.spawn(move || {
-                    let run =
-                        |(style, _, known)| Month { slots, houses, terms, style, known }.run();
+                    let run = |(style, _, known, ordered)| {
+                        Month { slots, houses, terms, style, known, ordered }.run()
+                    };
                     runs.into_iter().map(run).collect()
                 })
             })
@@ -379,20 +418,21 @@ fn no_policy_makes_a_household_worse_off_over_the_month() {
         threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
     });
     println!(
-        "tariff  policy                              alone   in the street   least gain  worse weeks"
+        "tariff  policy                              alone   in the street   least gain  worse weeks   traded kWh"
     );
     let mut losers = Vec::new();
     for ((tariff, _), runs_of) in tariffs.iter().zip(&tables) {
-        for ((_, name, _), costs) in runs.iter().zip(runs_of) {
+        for ((_, name, ..), costs) in runs.iter().zip(runs_of) {
             let gains = costs.iter().map(|cost| sum(cost.alone) - sum(cost.street));
             let weeks = costs.iter().flat_map(|cost| cost.alone.into_iter().zip(cost.street));
             println!(
-                "{tariff:7} {name:31} {:>9} {:>15} {:>12} {:>5} of {}",
+                "{tariff:7} {name:31} {:>9} {:>15} {:>12} {:>5} of {} {:>12}",
                 euro(costs.iter().map(|cost| sum(cost.alone)).sum()),
                 euro(costs.iter().map(|cost| sum(cost.street)).sum()),
                 euro(gains.clone().min().expect("houses")),
                 weeks.filter(|(alone, street)| street > alone).count(),
                 4 * costs.len(),
+                traded(costs).wh() / 1_000,
             );
             for ((house, cost), gain) in houses.iter().zip(costs).zip(gains) {
                 if gain < Money::ZERO || sum(cost.street) > cost.same_flows {
@@ -402,4 +442,25 @@ fn no_policy_makes_a_household_worse_off_over_the_month() {
         }
     }
     assert!(losers.is_empty(), "{losers:#?}");
+    both_sides_trade_more(&tariffs, &tables);
+}
+
+/// An order of one side leaves out trades with every tariff. Without batteries that moves money between
+/// neighbours only: flows and supplier stay. A battery's plan gains by it or, where its foresight
+/// errs, loses; over the tariffs it gains.
+fn both_sides_trade_more(tariffs: &[(String, Vec<Terms>)], tables: &[Vec<Vec<Cost>>]) {
+    let mut gain = Money::ZERO;
+    for ((tariff, _), runs_of) in tariffs.iter().zip(tables) {
+        let street = |run: usize| runs_of[run].iter().map(|cost| sum(cost.street)).sum::<Money>();
+        for (both, one) in [(1, 2), (3, 4)] {
+            assert!(traded(&runs_of[both]) > traded(&runs_of[one]), "{tariff}");
+        }
+        assert_eq!(street(1), street(2), "{tariff}: the same flows");
+        gain += street(4) - street(3);
+    }
+    assert!(gain > Money::ZERO, "{gain}");
+}
+
+fn traded(costs: &[Cost]) -> Energy {
+    costs.iter().map(|cost| cost.traded).sum()
 }

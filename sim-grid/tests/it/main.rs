@@ -1,6 +1,7 @@
 //! The simulated street from outside.
 
 mod backtest;
+mod both_sides;
 mod devices;
 mod home;
 mod judge;

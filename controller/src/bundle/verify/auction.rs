@@ -11,8 +11,7 @@ use super::super::line::{ClearingLine, OrderLine, StatementLine};
 use super::findings::Findings;
 use super::state::State;
 use crate::rules::{
-    self, Cleared, PriceTree, StreetGrid, StreetSharing, digests_root, energy_bound, network, rank,
-    seed,
+    self, Cleared, PriceTree, StreetGrid, StreetSharing, digests_root, network, rank, seed,
 };
 
 /// Rebuilds a slot's auction; none when its terms are none.
@@ -120,24 +119,21 @@ fn book(
         }
         last = Some(&body.point);
         found.counts.orders += 1;
-        match order(state, (slot, seed), grid, line) {
-            Err(why) => found.point(*number, "order", at, why),
-            Ok(order) => {
-                if let Err(refusal) = book.place(order) {
-                    found.point(*number, "order", at, refusal.to_string());
-                }
-            }
+        if let Err(why) = place((state, grid), &mut book, seed, line) {
+            found.point(*number, "order", at, why);
         }
     }
     book
 }
 
-fn order(
-    state: &State,
-    (slot, seed): (Slot, B256),
-    grid: &StreetGrid,
+/// Puts an order into the book, if it is one of a member, in time and within the rules.
+fn place(
+    (state, grid): (&State, &StreetGrid),
+    book: &mut Book,
+    seed: B256,
     line: &OrderLine,
-) -> Result<Order, String> {
+) -> Result<(), String> {
+    let slot = book.slot();
     let body = &line.order.body;
     let member = state.member(&body.point).ok_or("is of nobody who is enrolled")?;
     let verified = line.order.clone().verify_household(&state.domain, &member.key);
@@ -148,19 +144,12 @@ fn order(
     if line.received_ms >= state.gate_ms(slot) {
         return Err("came after the gate".to_owned());
     }
-    let rank = rank(seed, digest.as_slice());
     let point = &member.line.point;
     let node = grid.place(point).ok_or("is of somebody who is not on the slot's grid")?;
-    let order = rules::to_market(body, point, node, rank).map_err(|fault| fault.to_string())?;
-    let power_w = match order.side {
-        Side::Buy => member.line.max_import_w,
-        Side::Sell => member.line.max_export_w,
-    };
-    let quantity = order.quantity().ok_or("orders more than can be counted")?;
-    if quantity > energy_bound(power_w, Slot::LENGTH_MS) {
-        return Err(format!("orders {quantity}, more than its connection of {power_w} W carries"));
-    }
-    Ok(order)
+    let rank = rank(seed, digest.as_slice());
+    rules::place(book, body, (point, node), rank)
+        .and_then(|()| rules::carried(body, member.connection()))
+        .map_err(|fault| fault.to_string())
 }
 
 /// The announced result against the one that follows.

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use market::{Book, Flow, Late, Limits, Metered, Settlement, Terms, clear, propose, settle};
+use market::{
+    Book, Flow, Late, Limit, Limits, Metered, Settlement, Step, Steps, Terms, clear, propose,
+    settle,
+};
 use protocol::merkle::{self, Frontier};
 use protocol::{
     Address, B256, Checkpoint, Clearing, Delivery, Domain, Fill, Header, LateLine, Offer,
-    OperatorKey, Order, Peg, Reading, Receipt, Side, Signed, Statement, Totals, U256, Verdict,
-    keccak256,
+    OperatorKey, Order, Peg, Reading, Receipt, Signed, Statement, Totals, U256, Verdict, keccak256,
 };
 use units::{CommunityId, Energy, PointId, Price, Slot};
 
@@ -29,6 +31,20 @@ fn neighbour() -> PointId {
 
 fn terms() -> Terms {
     Terms::new(Price::from_nano_per_wh(RETAIL), Price::from_nano_per_wh(FEED_IN)).expect("valid")
+}
+
+/// A curve as the market reads it.
+fn steps(steps: &[protocol::Step]) -> Option<Steps> {
+    let step = |step: &protocol::Step| {
+        let price = Price::from_nano_per_wh(step.limit);
+        let limit = match step.peg.parse().expect("a peg") {
+            Peg::Fixed => Limit::At(price),
+            Peg::BelowRetail => Limit::BelowRetail(price),
+            Peg::AboveFeedIn => Limit::AboveFeedIn(price),
+        };
+        Step { quantity: Energy::from_wh(step.quantity_wh), limit }
+    };
+    Steps::new(steps.iter().map(step).collect()).ok()
 }
 
 /// What was settled for a slot.
@@ -150,15 +166,15 @@ impl Operator {
         let clearing = self.clear(slot, order);
         let own = self.meter(slot);
         let settlement = self.settlement(&clearing, &own);
-        let own_fill = clearing.fills.iter().find(|fill| fill.point == point());
         let public = self.public(&clearing, now_ms);
+        let filled = |side| clearing.filled(&point(), side).wh();
         let fill = order.map(|order| Fill {
             point: order.point.clone(),
             slot: slot.number(),
             seq: order.seq,
             order: self.domain.digest(order),
-            side: order.side.clone(),
-            quantity_wh: own_fill.map_or(0, |fill| fill.energy.wh()),
+            bought_wh: filled(market::Side::Buy),
+            sold_wh: filled(market::Side::Sell),
             price: public.price.clone(),
             bus: vec![],
             position: 0,
@@ -224,28 +240,30 @@ impl Operator {
         self.clone()
     }
 
+    /// The neighbour takes the other side of 60 % of the order, in turn what it sells and what it
+    /// buys where it has both.
     fn clear(&self, slot: Slot, order: Option<&Order>) -> market::Clearing {
+        use market::Side::{Buy, Sell};
         let mut book = Book::open(slot, terms(), Limits::default());
         if let Some(order) = order {
-            let side = match order.side.parse().expect("a side") {
-                Side::Buy => market::Side::Buy,
-                Side::Sell => market::Side::Sell,
-            };
-            let limit = if side == market::Side::Buy { FEED_IN } else { RETAIL };
-            let own = match (order.steps[0].peg.parse(), order.steps[0].limit) {
-                (Ok(Peg::BelowRetail), less) => RETAIL - less,
-                (Ok(Peg::AboveFeedIn), more) => FEED_IN + more,
-                (_, limit) => limit,
-            };
-            let sixty_percent = (order.quantity_wh() * 6 / 10).max(1);
-            for (point, side, wh, limit) in [
-                (point(), side, order.quantity_wh(), own),
-                (neighbour(), side.opposite(), sixty_percent, limit),
-            ] {
-                let (quantity, limit) = (Energy::from_wh(wh), Price::from_nano_per_wh(limit));
-                let order = market::Order::plain(point, side, quantity, limit, [0; 32]);
-                book.place(order).expect("placed");
+            let curves = [(Buy, steps(&order.buy)), (Sell, steps(&order.sell))];
+            for (side, steps) in curves.clone() {
+                if let Some(steps) = steps {
+                    let (point, node) = (point(), market::Node::ROOT);
+                    let order = market::Order { point, node, side, steps, rank: [0; 32] };
+                    book.place(order).expect("placed");
+                }
             }
+            let mut sides = curves.iter().filter(|(_, steps)| steps.is_some());
+            let turn = if slot.number() % 2 == 0 { sides.next() } else { sides.next_back() };
+            let (side, limit, wh) = match turn.expect("an order has a side").0 {
+                Buy => (Sell, FEED_IN, order.quantity_wh(protocol::Side::Buy)),
+                Sell => (Buy, RETAIL, order.quantity_wh(protocol::Side::Sell)),
+            };
+            let quantity = Energy::from_wh((wh * 6 / 10).max(1));
+            let limit = Price::from_nano_per_wh(limit);
+            let order = market::Order::plain(neighbour(), side, quantity, limit, [0; 32]);
+            book.place(order).expect("placed");
         }
         clear(&book, Some(propose(&book)))
     }

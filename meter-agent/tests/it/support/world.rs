@@ -37,9 +37,10 @@ pub struct World {
     /// Registers of the meter, Wh.
     pub import_wh: i64,
     pub export_wh: i64,
+    style: Style,
 }
 
-fn core(operator: &Operator, recovered: Recovered, now_ms: i64) -> Core {
+fn core(operator: &Operator, style: Style, recovered: Recovered, now_ms: i64) -> Core {
     let settings = Settings {
         domain: domain(),
         point: point(),
@@ -47,7 +48,7 @@ fn core(operator: &Operator, recovered: Recovered, now_ms: i64) -> Core {
         operator: operator.address(),
         key: key(),
         bidding: Some(Wishes {
-            style: Style::Passive,
+            style,
             insist_ppm: 100_000,
             zone: Zone::default(),
             site: None,
@@ -65,10 +66,15 @@ fn core(operator: &Operator, recovered: Recovered, now_ms: i64) -> Core {
 impl World {
     /// A connected agent at the start of the first slot, with the operator that it trusts.
     pub fn new() -> Self {
+        Self::bidding(Style::Passive)
+    }
+
+    /// The same with another policy.
+    pub fn bidding(style: Style) -> Self {
         let operator = Operator::new(1);
         let now_ms = FIRST.start_ms();
         let mut world = Self {
-            core: core(&operator, Recovered::default(), now_ms),
+            core: core(&operator, style, Recovered::default(), now_ms),
             operator,
             now_ms,
             journal: Vec::new(),
@@ -80,6 +86,7 @@ impl World {
             awaits: false,
             import_wh: 10_000,
             export_wh: 5_000,
+            style,
         };
         world.step(Input::Connected);
         world
@@ -88,7 +95,7 @@ impl World {
     /// Kills the agent and starts it again from what was durable.
     pub fn restart(&mut self) {
         let recovered = Recovered { entries: self.journal.clone(), state: self.saved.clone() };
-        self.core = core(&self.operator, recovered, self.now_ms);
+        self.core = core(&self.operator, self.style, recovered, self.now_ms);
         self.awaits = false;
     }
 
