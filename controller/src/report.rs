@@ -1,4 +1,4 @@
-//! The street in a terminal: one line per settled slot.
+//! The street in a terminal: one line per settled slot, and one when it is settled again.
 
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
@@ -7,14 +7,16 @@ use units::{Price, Slot};
 use crate::http::events::Event;
 use crate::store::read::Reader;
 
-/// Prints a line for every settled slot and every anchored epoch until the street closes.
+/// Prints a line for every settlement and every anchored epoch until the street closes.
 pub async fn print(mut events: broadcast::Receiver<Event>, reader: Reader, json: bool) {
     loop {
         match events.recv().await {
-            Ok(Event::Settled(slot)) => match line(&reader, slot, json).await {
-                Ok(line) => println!("{line}"),
-                Err(fault) => tracing::warn!(%slot, %fault, "no summary"),
-            },
+            Ok(Event::Settled(slot) | Event::Corrected(slot)) => {
+                match line(&reader, slot, json).await {
+                    Ok(line) => println!("{line}"),
+                    Err(fault) => tracing::warn!(%slot, %fault, "no summary"),
+                }
+            }
             Ok(Event::Anchored(seq)) if json => {
                 println!("{}", serde_json::json!({ "anchored": seq }))
             }
@@ -58,13 +60,17 @@ async fn line(
         || "no local trade".to_owned(),
         |&nano| format!("at {}", Price::from_nano_per_wh(nano)),
     );
+    let again = match header.version {
+        1 => String::new(),
+        version => format!(" (settled again, version {version})"),
+    };
     let missing = match header.missing {
         0 => String::new(),
         count => format!(", {count} meters missing"),
     };
     Ok(format!(
         "{slot}  traded {:>6} Wh {price}; used locally {:>6} Wh, from the grid {:>6} Wh, \
-         to the grid {:>6} Wh{missing}",
+         to the grid {:>6} Wh{missing}{again}",
         header.scheduled_wh, totals.local_wh, totals.grid_import_wh, totals.grid_export_wh
     ))
 }

@@ -276,9 +276,13 @@ fn household(folder: &Path, point: &PointId) -> PathBuf {
     folder.join("households").join(point.as_str())
 }
 
-/// The slot of a line that the controller prints for a settled slot.
+/// The slot of a line that the controller prints for a settled slot; none for one that is settled
+/// again.
 fn slot_of(line: &str) -> Option<Slot> {
     let line: Value = serde_json::from_str(line).ok()?;
+    if line.get("version")?.as_u64()? != 1 {
+        return None;
+    }
     Some(Slot::new(line.get("slot")?.as_i64()?))
 }
 
