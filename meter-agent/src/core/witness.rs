@@ -43,7 +43,7 @@ pub struct Witness {
 pub struct Slip {
     /// Which settlement it is.
     pub version: u32,
-    /// Digest of what no version may change: prices, trades, fees, rewards.
+    /// Digest of what no version may change: prices, trades, fees, rewards, the sharing rule.
     pub fixed: B256,
     /// How many households' meters were missing.
     pub missing: u32,
@@ -95,7 +95,7 @@ fn fixed(delivery: &Delivery) -> B256 {
     let totals = &header.totals;
     let public = (
         (header.slot, header.retail, header.feed_in, &header.price, header.scheduled_wh),
-        (header.orders_root, header.statements),
+        (header.orders_root, header.sharing, header.statements),
         (totals.grid_fees, totals.congestion, totals.reward_wh),
     );
     let own = (

@@ -411,6 +411,7 @@ fn every_lie_in_a_later_version_is_found() {
         ("version 3", 3, |s, h| (s.version, h.version) = (3, 3), "version of the slot"),
         ("other trade", 3, |s, _| s.bought_wh -= 1, "another trade"),
         ("other price", 3, |_, h| h.feed_in += 10, "another trade"),
+        ("other rule", 3, |_, h| h.sharing = B256::repeat_byte(1), "another trade"),
         ("more reward", 3, |s, _| s.reward_wh += 1, "another trade"),
         ("late reward", 3, |s, _| s.reward_total += U256::ONE, "nothing is earned late"),
         ("own meter changed", 3, |s, _| s.import_wh += 1, "own meter"),
