@@ -124,7 +124,7 @@ export class FixtureStreet {
       slot, start_ms: slot * SLOT_MS, version: this.late(slot) ? 2 : 1, versions: this.versions(slot, amount), measured: !this.silent.has(one.id), import_wh: bought, export_wh: sold, bought_wh: inLocal, sold_wh: outLocal,
       price: traded, retail, feed_in, local_import_wh: inLocal, local_export_wh: outLocal, grid_import_wh: bought - inLocal, grid_export_wh: sold - outLocal, late_import_wh: 0, late_export_wh: 0,
       amount_nano: amount,
-      alone_nano: bought * retail - sold * feed_in, reward_wh: outLocal,
+      alone_nano: bought * retail - sold * feed_in, sharing: null, reward_wh: outLocal,
       audit: { verified, reason: verified ? '' : 'amount is 812000 nano more than recomputed', time_ms: (slot + 1) * SLOT_MS + 40_000 },
       log_index: slot - this.first, anchored_seq: null,
     };
@@ -203,6 +203,7 @@ export class FixtureStreet {
         ladder: this.ladder(day.length),
       },
       ladder: this.ladder(this.slots.size),
+      sharing: { rule: 'auction', key: 'none', takes_orders: true, form: { rule: 'auction', key: 'none' } },
       anchor: this.anchors[0] ?? null,
       chain: { kind: 'embedded', chain_id: 31337, registry: hash('registry', 20), anchor: hash('anchor', 20), token: hash('token', 20), rewards: hash('rewards', 20) },
       refusals: { total: 3 },

@@ -13,6 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::Api;
 use super::anchors::AnchorSummary;
 use super::error::{ApiError, ErrorView};
+use super::sharing::StatementSharingView;
 use super::street::{day_of, enrolled};
 use crate::config::HouseholdConfig;
 use crate::live::Seen;
@@ -196,6 +197,8 @@ pub struct StatementView {
     amount_nano: i64,
     /// What the same energy would have cost with the supplier alone.
     alone_nano: i64,
+    /// How the energy was shared; null where the auction alone says all.
+    sharing: Option<StatementSharingView>,
     /// Energy that earned rewards.
     reward_wh: i64,
     /// What its own agent found; null while it has not said.
@@ -478,6 +481,7 @@ impl From<StatementRow> for StatementView {
             late_export_wh: statement.late.iter().map(|line| line.export_wh).sum(),
             amount_nano: statement.amount,
             alone_nano: alone.nano(),
+            sharing: statement.sharing.first().map(StatementSharingView::from),
             reward_wh: statement.reward_wh,
             audit: audit.map(|audit| AuditView {
                 verified: audit.verified,

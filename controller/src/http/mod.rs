@@ -19,6 +19,7 @@ mod health;
 mod households;
 mod openapi;
 mod refusals;
+mod sharing;
 mod slots;
 mod street;
 mod web_app;
@@ -195,6 +196,7 @@ fn routes(app: &mut web::ServiceConfig) {
             .route("/households/{point}/claim", web::post().to(claim::claim))
             .route("/anchors", get().to(anchors::anchors))
             .route("/refusals", get().to(refusals::refusals))
+            .route("/allocation", get().to(sharing::allocation))
             .route("/bundle", get().to(export::bundle))
             .route("/events", get().to(events::events))
             .route("/openapi.json", get().to(openapi::openapi))

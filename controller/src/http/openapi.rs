@@ -5,8 +5,8 @@ use actix_web::HttpResponse;
 use utoipa::OpenApi;
 
 use super::{
-    anchors, claim, events, export, feeder, feeder_slot, health, households, refusals, slots,
-    street, why,
+    anchors, claim, events, export, feeder, feeder_slot, health, households, refusals, sharing,
+    slots, street, why,
 };
 
 /// Everything under `/api/v1`.
@@ -32,6 +32,7 @@ use super::{
         claim::claim,
         anchors::anchors,
         refusals::refusals,
+        sharing::allocation,
         export::bundle,
         events::events,
         openapi,

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::anchors::AnchorSummary;
 use super::error::ApiError;
+use super::sharing::SharingView;
 use super::slots::SlotSummary;
 use super::{Api, ChainKind};
 use crate::live::{Flows, Present};
@@ -41,6 +42,8 @@ pub struct StreetView {
     today: TodayView,
     /// How the slots ever cleared were answered.
     ladder: LadderView,
+    /// How members share.
+    sharing: SharingView,
     /// The newest epoch, in whatever state.
     anchor: Option<AnchorSummary>,
     /// The contracts; null until they are deployed.
@@ -187,6 +190,7 @@ pub async fn street(api: web::Data<Api>) -> Result<HttpResponse, ApiError> {
                 .into(),
         },
         ladder: api.reader.ladder_ever().await?.into(),
+        sharing: SharingView::of(&api.config),
         anchor: anchor.map(AnchorSummary::from),
         chain: chain(&api),
         refusals: RefusalTotal { total },

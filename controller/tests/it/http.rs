@@ -104,6 +104,10 @@ impl Answer {
             .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
     }
 
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
     fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
@@ -192,7 +196,7 @@ async fn every_described_path_answers_as_described() {
         let last = slot(SLOTS).number();
         let asked = path.replace("{point}", "H00").replace("{slot}", &last.to_string());
         let asked = match path.as_str() {
-            "/api/v1/bundle" => format!("{asked}?from={last}&to={last}"),
+            "/api/v1/bundle" | "/api/v1/allocation" => format!("{asked}?from={last}&to={last}"),
             _ => asked,
         };
         let answer = world.get(&asked).await;

@@ -146,7 +146,8 @@ pub fn config(street: &Street) -> Config {
     }
     let path = street.folder.path().join("controller.toml");
     std::fs::write(&path, text).expect("written");
-    Config::load(&path).expect("right")
+    let sharing = street.sharing.form().clone();
+    Config { sharing, ..Config::load(&path).expect("right") }
 }
 
 pub async fn reader(street: &Street) -> Reader {

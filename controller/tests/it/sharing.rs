@@ -9,6 +9,7 @@ use units::Price;
 
 use crate::bundle::{check, find, lines, seal_again, told};
 use crate::desk::{pass, read_all};
+use crate::http::world_of;
 use crate::record::{bundle, reader};
 use crate::street::{START, Street, point};
 
@@ -207,6 +208,40 @@ async fn a_silent_meter_is_shared_with_when_it_speaks() {
     assert_eq!(street.settled_balance().await["pool"], 0);
     let report = check(bundle(&street, 1, 2).await.as_bytes());
     assert!(report.verified && report.counts.corrected == 1, "{}", told(&report));
+}
+
+#[tokio::test]
+async fn the_grid_operator_gets_its_file_and_a_member_its_words() {
+    let mut street = open(Sharing { rule: Rule::MidMarket, key: equal() }).await;
+    settle(&mut street).await;
+    let world = world_of(street).await;
+    let slot = START.next().number();
+    let range = format!("/api/v1/allocation?from={slot}&to={slot}");
+    let rows = world.json(&range).await["allocation"].clone();
+    let sum = |name: &str| -> i64 {
+        rows.as_array().expect("a list").iter().map(|row| row[name].as_i64().expect(name)).sum()
+    };
+    assert_eq!((sum("import_wh"), sum("export_wh")), (810, EXPORT));
+    assert_eq!(sum("taken_wh"), sum("given_wh"));
+    let file = world.get(&format!("{range}&format=csv")).await.text();
+    let lines: Vec<&str> = file.lines().collect();
+    assert_eq!(lines.len(), 5, "{file}");
+    assert!(lines[0].starts_with("slot,start,point,import_wh"), "{file}");
+    assert!(lines[4].ends_with(",H03,100,0,100,0,0,0,1"), "{file}");
+    assert_eq!(world.get("/api/v1/allocation?from=9&to=1").await.status, 400);
+
+    let street = world.json("/api/v1/street").await["sharing"].clone();
+    assert_eq!(
+        (street["rule"].as_str(), street["key"].as_str()),
+        (Some("mid-market"), Some("static"))
+    );
+    assert_eq!(street["takes_orders"], false);
+    assert_eq!(street["form"]["key"]["static"]["keys"]["H02"], 250_000);
+    let bill = world.json("/api/v1/households/H03").await["statements"][0].clone();
+    let legal = &bill["sharing"]["legal"];
+    assert_eq!((&legal["taken_wh"], &bill["local_import_wh"]), (&100.into(), &100.into()));
+    let parts = ["residual_nano", "difference_nano"].map(|name| legal[name].as_i64().expect(name));
+    assert_eq!(bill["amount_nano"].as_i64(), Some(parts.iter().sum()));
 }
 
 #[tokio::test]

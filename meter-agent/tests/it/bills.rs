@@ -632,7 +632,7 @@ fn assert_finding(world: &World, expected: &str) {
 }
 
 /// The newest verdict is a failed audit for this reason, with evidence.
-fn assert_finding_of(world: &World, name: &str, expected: &str) {
+pub fn assert_finding_of(world: &World, name: &str, expected: &str) {
     let audits = world.audits();
     let audit = audits.last().expect("an audit");
     assert!(!audit.verified, "{name}: not found");

@@ -11,4 +11,5 @@ mod kill;
 mod maps;
 mod modbus;
 mod plan;
+mod sharing;
 mod support;

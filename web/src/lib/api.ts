@@ -131,6 +131,31 @@ export interface ChainInfo {
   rewards: string;
 }
 
+/** Rule and key as they are configured. */
+export interface SharingForm {
+  rule: unknown;
+  key: string | { static?: { keys: Record<string, number>; rounds: number } };
+}
+
+/** What members pay each other, and how the grid operator allocates. */
+export interface StreetSharing {
+  /** `auction`, `mid-market`, `allocated at 180000` (nano-currency per Wh), … */
+  rule: string;
+  /** `none`, `pro-rata`, `static`, `cascade`, `hierarchical` or `pairs`. */
+  key: string;
+  takes_orders: boolean;
+  form: SharingForm;
+}
+
+/** How a home's energy of a slot was shared; amounts are positive when they are paid. */
+export interface SharedBill {
+  rule: string;
+  key: string;
+  pays_nano: number;
+  gets_nano: number;
+  legal: { taken_wh: number; given_wh: number; residual_nano: number; shortfall_nano: number; difference_nano: number } | null;
+}
+
 export interface Street {
   community: string;
   currency: string;
@@ -155,6 +180,7 @@ export interface Street {
     ladder: Ladder;
   };
   ladder: Ladder;
+  sharing: StreetSharing;
   anchor: AnchorSummary | null;
   chain: ChainInfo | null;
   refusals: { total: number };
@@ -289,6 +315,8 @@ export interface StatementRow {
   late_export_wh: number;
   amount_nano: number;
   alone_nano: number;
+  /** Null where the auction alone says all. */
+  sharing: SharedBill | null;
   reward_wh: number;
   audit: { verified: boolean; reason: string; time_ms: number } | null;
   log_index: number;

@@ -16,7 +16,7 @@ const ladder = { lp: 0, exact: 0, envelopes: 0, shared: 0, degraded_ppm: null };
 const street = (given: Partial<Street['live']>, last: SlotSummary | null = slot): Street => ({
   community: 'x', currency: 'EUR', now_ms: 0, speed: 1, slot: SLOT, slot_start_ms: 0, slot_end_ms: 0, live: { ...live, ...given },
   offers: [{ slot: SLOT + 1, start_ms: 0, gate_ms: 0, retail: 288_000, feed_in: 123_100 }], last, last_cleared: last,
-  today: { slots: 0, import_wh: 0, export_wh: 0, local_wh: 0, paid_to_supplier_nano: 0, reward_wh: 0, ladder }, ladder, anchor: null, chain: null, refusals: { total: 0 },
+  today: { slots: 0, import_wh: 0, export_wh: 0, local_wh: 0, paid_to_supplier_nano: 0, reward_wh: 0, ladder }, ladder, sharing: { rule: 'auction', key: 'none', takes_orders: true, form: { rule: 'auction', key: 'none' } }, anchor: null, chain: null, refusals: { total: 0 },
 });
 
 describe('street', () => {
@@ -58,7 +58,7 @@ test('homes: trouble is said', () => {
 
 const bill: StatementRow = {
   slot: SLOT, start_ms: SLOT * 900_000, version: 1, versions: [], measured: true, import_wh: 0, export_wh: 300, bought_wh: 0, sold_wh: 300, price: 194_000, retail: 288_000, feed_in: 123_100,
-  local_import_wh: 0, local_export_wh: 300, grid_import_wh: 0, grid_export_wh: 0, late_import_wh: 0, late_export_wh: 0, amount_nano: -58_200_000, alone_nano: -36_930_000, reward_wh: 300, audit: null, log_index: 0, anchored_seq: null,
+  local_import_wh: 0, local_export_wh: 300, grid_import_wh: 0, grid_export_wh: 0, late_import_wh: 0, late_export_wh: 0, amount_nano: -58_200_000, alone_nano: -36_930_000, sharing: null, reward_wh: 300, audit: null, log_index: 0, anchored_seq: null,
 };
 const detail = (live: Household['live'], statements: StatementRow[]): HouseholdDetail => ({
   ...household({ live }), statements, totals: { slots: 1, import_wh: 0, export_wh: 300, bought_wh: 0, sold_wh: 300, amount_nano: 0, saved_nano: 0, reward_wh: 300 }, payout: '0x0', reward_total: '0', claimable: '0', claimed: '0', meter: { reading_seq: 1, last_reading_ms: SLOT * 900_000, quality: 'measured' },

@@ -96,6 +96,9 @@ impl StatementRow {
     /// was matched beyond that.
     #[must_use]
     pub fn local_import(&self) -> Energy {
+        if let Some([taken_wh, _]) = self.shared() {
+            return Energy::from_wh(taken_wh);
+        }
         let Statement { import_wh, import_deviation_wh, import_local_wh, .. } = self.statement;
         Energy::from_wh(local_part(import_wh, import_deviation_wh, import_local_wh))
     }
@@ -103,9 +106,22 @@ impl StatementRow {
     /// The part of the metered export that neighbours used.
     #[must_use]
     pub fn local_export(&self) -> Energy {
+        if let Some([_, given_wh]) = self.shared() {
+            return Energy::from_wh(given_wh);
+        }
         // The export leg is long when more was fed in than sold, so its sign is the other one.
         let Statement { export_wh, export_deviation_wh, export_local_wh, .. } = self.statement;
         Energy::from_wh(local_part(export_wh, -export_deviation_wh, export_local_wh))
+    }
+}
+
+impl StatementRow {
+    /// Import from and export to neighbours where law or rule say so, Wh.
+    fn shared(&self) -> Option<[i64; 2]> {
+        let line = self.statement.sharing.first()?;
+        let legal = line.legal.first().map(|legal| [legal.taken_wh, legal.given_wh]);
+        // Without a key and a rule, everything is the supplier's.
+        legal.or_else(|| (line.rule == "none").then_some([0, 0]))
     }
 }
 

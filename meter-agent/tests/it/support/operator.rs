@@ -65,6 +65,8 @@ pub struct Operator {
     rewards: U256,
     /// Whether the neighbour's meter is missing in the slots that are settled now.
     pub neighbour_is_silent: bool,
+    /// What members pay each other, from the next offer on.
+    pub rule: String,
     past: BTreeMap<i64, Past>,
 }
 
@@ -89,6 +91,7 @@ impl Operator {
             settled: None,
             rewards: U256::ZERO,
             neighbour_is_silent: false,
+            rule: "auction".into(),
             past: BTreeMap::new(),
         }
     }
@@ -117,7 +120,7 @@ impl Operator {
             gate_ms: slot.start_ms() - 120_000,
             retail: RETAIL,
             feed_in: FEED_IN,
-            rule: "auction".into(),
+            rule: self.rule.clone(),
             time_ms: now_ms,
         }
     }
