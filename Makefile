@@ -19,16 +19,21 @@ test: web/dist/index.html contracts/node_modules/.done $(VENV)/.done
 	cd web && npm run --silent check && npm run --silent test
 	cargo build --quiet -p sim-grid && node web/tests/against-demo.mjs target/debug/sim-grid
 
+# Built together and started as built: `cargo run` of one package would compile them again with other features.
+BUILD_RELEASE = cargo build --release -p meter-agent -p controller -p sim-grid
+RELEASE = $(or $(CARGO_TARGET_DIR),target)/release
+
 bench: web/dist/index.html
-	cargo build --release -p meter-agent -p controller -p sim-grid
-	cargo run --quiet --release -p sim-grid -- bench
+	$(BUILD_RELEASE)
+	$(RELEASE)/sim-grid bench
 	cargo bench --quiet -p market --bench clearing
 
 # Other people's market software, each in an environment of its own.
 PEERS := pymarket assume gsy ec highs
 
 bench-peers: web/dist/index.html $(PEERS:%=target/peers/%/.tried)
-	cargo run --quiet --release -p sim-grid -- bench-peers
+	$(BUILD_RELEASE)
+	$(RELEASE)/sim-grid bench-peers
 
 target/peers/%/.tried: sim-grid/peers/%.txt
 	bash .ci/need python3=python3
