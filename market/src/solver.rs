@@ -9,6 +9,7 @@
 
 mod factors;
 mod good_lp;
+mod lean;
 mod program;
 mod simplex;
 mod watched;

@@ -32,13 +32,12 @@ impl Detail {
             .iter()
             .map(|slot| slot.guess.iter().map(|&f| if f < 0 { -1.0 } else { 1.0 }).collect())
             .collect();
-        for (node, branch) in (1..).zip(horizon.grid.branches()) {
-            // In all slots or none: a forecast that moves a little keeps the program's shape.
-            let doubtful = surveyed.iter().any(|slot| {
+        for (exact, slot) in exact.iter_mut().zip(surveyed) {
+            for (node, branch) in (1..).zip(horizon.grid.branches()) {
                 let (least, most) = slot.span[node];
-                (branch.fee.is_positive() && least < 0 && most > 0) || slot.tight[node]
-            });
-            exact.iter_mut().for_each(|slot| slot[node] = doubtful);
+                exact[node] =
+                    slot.tight[node] || (branch.fee.is_positive() && least < 0 && most > 0);
+            }
         }
         Self { exact, direction, limits: BTreeSet::new(), one_way: BTreeMap::new() }
     }

@@ -12,7 +12,7 @@ use crate::horizon::optimum::{Optimum, optimum};
 use crate::horizon::problem::Horizon;
 use crate::horizon::relaxed::{BatteryColumns, cents};
 use crate::horizon::schedule::{Step, truncated};
-use crate::horizon::survey::{Surveyed, survey};
+use crate::horizon::survey::{Outlook, Surveyed, survey, upheld};
 use crate::horizon::{Refusal, prices};
 use crate::solver::Solver;
 use crate::{MAX_PRICE, Node, NodePrice};
@@ -130,8 +130,7 @@ pub fn plan(
     last: Option<&Plan>,
 ) -> Result<Plan, Refusal> {
     horizon.check()?;
-    let surveyed = survey(horizon);
-    match optimal(horizon, &surveyed, solver) {
+    match optimal(horizon, solver) {
         Ok(plan) => Ok(plan),
         Err(because) => Ok(standing(horizon, last, because)),
     }
@@ -296,22 +295,45 @@ fn outside(horizon: &Horizon, periods: &[Dispatch]) -> Vec<Shortfall> {
 }
 
 /// The plan by linear program, proven; or why there is none.
-fn optimal(
+fn optimal(horizon: &Horizon, solver: &mut dyn Solver) -> Result<Plan, String> {
+    let likely = survey(horizon, Outlook::Likely);
+    let (found, priced) = solved(horizon, &likely, solver)?;
+    if upheld(horizon, &likely, &priced.middle.nodes) {
+        return proven(horizon, &likely, &found, &priced, solver.name());
+    }
+    let certain = survey(horizon, Outlook::Certain);
+    let (found, priced) = solved(horizon, &certain, solver)?;
+    proven(horizon, &certain, &found, &priced, solver.name())
+}
+
+/// The optimum in floats and the prices that support it.
+fn solved(
     horizon: &Horizon,
     surveyed: &[Surveyed],
     solver: &mut dyn Solver,
-) -> Result<Plan, String> {
+) -> Result<(Optimum, Priced), String> {
     let detail = Detail::first(horizon, surveyed);
     let found = optimum(horizon, surveyed, detail, solver)?;
     let priced = Priced::of(horizon, &found, solver)?;
-    let schedule = round(horizon, &found);
+    Ok((found, priced))
+}
+
+/// The optimum in whole Wh, when the bound confirms it.
+fn proven(
+    horizon: &Horizon,
+    surveyed: &[Surveyed],
+    found: &Optimum,
+    priced: &Priced,
+    solver: &str,
+) -> Result<Plan, String> {
+    let schedule = round(horizon, found);
     let at_limit: BTreeSet<usize> = found.relaxed.limits.iter().map(|&(t, ..)| t).collect();
     let (schedule, dispatched) = settle(horizon, schedule, |t| {
         let prices = priced.middle.nodes[t].clone();
         let flows = at_limit.contains(&t).then(|| found.flows[t].clone());
         Some(Guide { prices, flows })
     });
-    let method = Method::Lp { solver: solver.name().to_owned() };
+    let method = Method::Lp { solver: solver.to_owned() };
     let mut plan = assemble(horizon, schedule, dispatched, method);
     for ((dispatch, nodes), t) in plan.periods.iter_mut().zip(&priced.middle.nodes).zip(0..) {
         let prices = nodes.iter().enumerate().map(|(node, &price)| NodePrice {
@@ -323,7 +345,7 @@ fn optimal(
     }
     let bound = certificate::bound(horizon, surveyed, &priced.middle);
     let gap = bound - plan.welfare;
-    let allowed = tolerance(horizon, &found, plan.welfare);
+    let allowed = tolerance(horizon, found, plan.welfare);
     if gap < 0 {
         return Err(format!("a bound {gap} nano below the plan: the certificate is wrong"));
     }

@@ -9,6 +9,9 @@
 //! branch of that slot is stated exactly and the program solved again ([`Detail::refine`]). When
 //! nothing is broken the answer is the true optimum.
 //!
+//! What follows from something else (a battery's content, the flow in the expected direction) is
+//! said to ([`Program::imply`]), so that a solver need not carry it along.
+//!
 //! Per slot t, with the balance in kWh and money in ct:
 //!
 //! ```text
@@ -25,6 +28,10 @@ use crate::horizon::problem::{End, Horizon, PPM};
 use crate::horizon::survey::Surveyed;
 use crate::solver::{Label, Program};
 use crate::{Node, Side};
+
+/// A battery's content is stated every so many slots, and implied in between: sums over more slots
+/// make long rows, over fewer many.
+const STATED_EVERY: i64 = 32;
 
 /// Columns of one battery in one slot.
 #[derive(Debug, Clone, Copy)]
@@ -230,6 +237,7 @@ impl Relaxed {
                 -1.0,
                 label(Kind::Discharge, now, index, 0),
             );
+            self.program.exclude(charge, discharge);
             let worth = match battery.end {
                 End::Value(value) if t == last => cents(value),
                 _ => 0.0,
@@ -244,6 +252,9 @@ impl Relaxed {
                     self.program.row(0.0, 0.0, entries.into_iter().chain(before))
                 }
             };
+            if now.rem_euclid(STATED_EVERY) != 0 {
+                self.program.imply(stored, row);
+            }
             self.program.label_row(row, label(Kind::Carry, now, index, 0));
             let wanted = match battery.end {
                 End::Target(target) if t == last => target.max(battery.min),
@@ -320,6 +331,11 @@ impl Relaxed {
             for (node, row) in balance.iter_mut().enumerate().rev() {
                 *row = rows[*row];
                 self.program.label_row(*row, label(Kind::Balance, now, node, 0));
+                if let Some(&(inward, outward)) = self.flows.get(&(t, node)) {
+                    // The flow in the direction that is expected follows from the other.
+                    let expected = if surveyed[t].guess[node] < 0 { outward } else { inward };
+                    self.program.imply(expected, *row);
+                }
             }
         }
     }

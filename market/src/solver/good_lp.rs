@@ -9,6 +9,7 @@ use good_lp::{
     WithTimeLimit, variable,
 };
 
+use crate::solver::lean::{self, Binding, Depth};
 use crate::solver::{Patch, Program, ProgramFault, Solver, Status};
 
 /// When a solver stops by itself, in seconds: long after any deadline of [`Watched`], so that a
@@ -21,6 +22,7 @@ const STOP_AFTER_S: f64 = 60.0;
 #[derive(Debug, Clone, Default)]
 pub struct MicroLp {
     program: Option<Program>,
+    binding: Binding,
 }
 
 impl Solver for MicroLp {
@@ -37,7 +39,7 @@ impl Solver for MicroLp {
     }
 
     fn solve(&mut self) -> Status {
-        solved(self.program.as_ref(), |stated| {
+        solved(self.program.as_ref(), &mut self.binding, |stated| {
             let model = stated.problem.maximise(stated.objective).using(good_lp::microlp);
             finish(model.with_time_limit(STOP_AFTER_S), stated.constraints, &stated.columns)
         })
@@ -49,6 +51,7 @@ impl Solver for MicroLp {
 #[derive(Debug, Clone, Default)]
 pub struct Highs {
     program: Option<Program>,
+    binding: Binding,
 }
 
 #[cfg(feature = "highs")]
@@ -66,7 +69,7 @@ impl Solver for Highs {
     }
 
     fn solve(&mut self) -> Status {
-        solved(self.program.as_ref(), |stated| {
+        solved(self.program.as_ref(), &mut self.binding, |stated| {
             let model = stated.problem.maximise(stated.objective).using(good_lp::highs);
             let model = model.set_option("threads", 1).set_option("random_seed", 0);
             finish(model.with_time_limit(STOP_AFTER_S), stated.constraints, &stated.columns)
@@ -83,18 +86,24 @@ struct Stated {
 }
 
 /// States the program and hands it on; without columns or rows there is nothing to ask.
-fn solved(program: Option<&Program>, solve: impl FnOnce(Stated) -> Status) -> Status {
+fn solved(
+    program: Option<&Program>,
+    binding: &mut Binding,
+    mut solve: impl FnMut(Stated) -> Status,
+) -> Status {
     let Some(program) = program else {
         return Status::Numerical(ProgramFault::NothingLoaded.to_string());
     };
     if let Err(fault) = program.check() {
         return Status::Numerical(fault.to_string());
     }
-    if program.row_count() == 0 {
-        let best = |c: &crate::solver::Column| if c.cost > 0.0 { c.upper } else { c.lower };
-        return Status::Optimal(program.columns().iter().map(best).collect());
-    }
-    solve(state(program))
+    lean::solve(program, Depth::Cuts, binding, |program| {
+        if program.row_count() == 0 {
+            let best = |c: &crate::solver::Column| if c.cost > 0.0 { c.upper } else { c.lower };
+            return Status::Optimal(program.columns().iter().map(best).collect());
+        }
+        solve(state(program))
+    })
 }
 
 fn state(program: &Program) -> Stated {

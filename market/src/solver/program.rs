@@ -1,5 +1,7 @@
 //! A linear program as the project states it: bounded columns, sparse rows, maximised.
 
+use std::collections::BTreeMap;
+
 /// Why a program or a patch is refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ProgramFault {
@@ -22,6 +24,16 @@ pub enum ProgramFault {
         index: usize,
         /// How many there are.
         count: usize,
+    },
+    /// A column does not follow from the row that is said to imply it.
+    #[error("row {row} does not imply column {column}: {problem}")]
+    Implied {
+        /// Which column.
+        column: usize,
+        /// Which row.
+        row: usize,
+        /// Why not.
+        problem: &'static str,
     },
     /// A patch came before a program.
     #[error("there is no program to patch: load one first")]
@@ -71,6 +83,8 @@ pub struct Program {
     entries: Vec<(usize, f64)>,
     column_labels: Vec<Option<Label>>,
     row_labels: Vec<Option<Label>>,
+    implied: Vec<(usize, usize)>,
+    twins: BTreeMap<usize, usize>,
 }
 
 impl Program {
@@ -109,6 +123,30 @@ impl Program {
     /// Says what a row is. Labels are unique among columns and rows together.
     pub fn label_row(&mut self, row: usize, label: Label) {
         self.row_labels[row] = Some(label);
+    }
+
+    /// Says that `row`, an equation, implies `column` from its other columns. Of those, the ones
+    /// that are implied themselves must have been said before. A solver may leave both out and
+    /// bring the column's bounds back where they are broken.
+    pub fn imply(&mut self, column: usize, row: usize) {
+        self.implied.push((column, row));
+    }
+
+    /// Says that no useful answer has both columns above their lower bounds.
+    pub fn exclude(&mut self, one: usize, other: usize) {
+        self.twins.extend([(one, other), (other, one)]);
+    }
+
+    /// The column that excludes this one.
+    #[must_use]
+    pub fn twin(&self, column: usize) -> Option<usize> {
+        self.twins.get(&column).copied()
+    }
+
+    /// Implied columns and their rows, in the order in which they were said.
+    #[must_use]
+    pub fn implied(&self) -> &[(usize, usize)] {
+        &self.implied
     }
 
     /// Per column.
@@ -164,6 +202,36 @@ impl Program {
                     let problem = "a coefficient is not finite";
                     return Err(ProgramFault::Number { place: "row", index, problem });
                 }
+            }
+        }
+        self.check_implied()
+    }
+
+    /// Whether every implied column follows from its row and from what was implied before it.
+    fn check_implied(&self) -> Result<(), ProgramFault> {
+        let mut order = vec![usize::MAX; self.columns.len()];
+        let mut used = vec![false; self.rows.len()];
+        for (i, &(column, row)) in self.implied.iter().enumerate() {
+            self.check_index("column", column, self.columns.len())?;
+            self.check_index("row", row, self.rows.len())?;
+            let fault = |problem| Err(ProgramFault::Implied { column, row, problem });
+            if order[column] != usize::MAX || used[row] {
+                return fault("one of them is said twice");
+            }
+            (order[column], used[row]) = (i, true);
+            if self.rows[row].lower != self.rows[row].upper {
+                return fault("the row is no equation");
+            }
+            let own = self.entries(row).iter().find(|&&(j, _)| j == column);
+            if own.is_none_or(|(_, a)| a.abs() < 1e-9) {
+                return fault("the column is not in the row");
+            }
+        }
+        for (i, &(column, row)) in self.implied.iter().enumerate() {
+            let after = |&(j, _): &(usize, f64)| order[j] != usize::MAX && order[j] > i;
+            if self.entries(row).iter().any(after) {
+                let problem = "the row needs a column that is implied later";
+                return Err(ProgramFault::Implied { column, row, problem });
             }
         }
         Ok(())

@@ -17,6 +17,7 @@ mod pivoting;
 use std::collections::BTreeMap;
 
 use crate::solver::factors::Factors;
+use crate::solver::lean::{self, Binding, Depth};
 use crate::solver::{Label, Patch, Program, ProgramFault, Solver, Status};
 
 /// A reduced cost with the wrong sign below this is none, ct/kWh.
@@ -50,11 +51,13 @@ pub struct Simplex {
     program: Option<Program>,
     /// Where labelled columns and rows were at the last optimum.
     remembered: BTreeMap<Label, Place>,
+    /// What held back the last optimum.
+    binding: Binding,
     iterations: usize,
 }
 
 impl Simplex {
-    /// Changes of basis in the last solve.
+    /// Changes of basis so far.
     #[must_use]
     pub const fn iterations(&self) -> usize {
         self.iterations
@@ -81,21 +84,24 @@ impl Solver for Simplex {
         if let Err(fault) = program.check() {
             return Status::Numerical(fault.to_string());
         }
-        let mut tableau = Tableau::new(program);
-        tableau.start(&self.remembered);
-        let outcome = tableau.optimise();
-        self.iterations = tableau.iterations;
-        match outcome {
-            Ok(()) => {
-                if let Some(places) = tableau.labelled() {
-                    self.remembered = places;
+        let Self { remembered, iterations, .. } = self;
+        lean::solve(program, Depth::All, &mut self.binding, |program| {
+            let mut tableau = Tableau::new(program);
+            tableau.start(remembered);
+            let outcome = tableau.optimise();
+            *iterations += tableau.iterations;
+            match outcome {
+                Ok(()) => {
+                    if let Some(places) = tableau.labelled() {
+                        *remembered = places;
+                    }
+                    let columns = program.columns().len();
+                    Status::optimal(tableau.x[..columns].to_vec(), columns)
                 }
-                let columns = program.columns().len();
-                Status::optimal(tableau.x[..columns].to_vec(), columns)
+                Err(Stop::Infeasible) => Status::Infeasible,
+                Err(Stop::Failed(why)) => Status::Numerical(why.to_owned()),
             }
-            Err(Stop::Infeasible) => Status::Infeasible,
-            Err(Stop::Failed(why)) => Status::Numerical(why.to_owned()),
-        }
+        })
     }
 }
 

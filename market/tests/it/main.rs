@@ -5,6 +5,7 @@ mod book;
 mod correction;
 mod faults;
 mod horizon;
+mod horizon_days;
 mod horizon_reference;
 mod horizon_street;
 mod ladder;

@@ -85,6 +85,85 @@ proptest! {
     }
 }
 
+/// A program and the same one that says what of it is implied: sums of what came before, within
+/// bounds that often bind, and surpluses that cost something.
+fn implying() -> impl Strategy<Value = (Program, Program)> {
+    let sum =
+        (prop::collection::vec((0..24_usize, -2..=2_i32), 1..5), 0..=6_i32, 0..=6_i32, -9..=9_i32);
+    let surplus = (0..12_usize, 0..=4_i32, 1..=9_i32);
+    let sums = prop::collection::vec(sum, 0..12);
+    (programs(), sums, prop::collection::vec(surplus, 0..6)).prop_map(
+        |(program, sums, surpluses)| {
+            let (mut plain, mut implied) = (program, Vec::new());
+            for (entries, below, above, cost) in sums {
+                let first = plain.columns().len();
+                let column = plain.column(f64::from(-below), f64::from(above), f64::from(cost));
+                let mut sums = std::collections::BTreeMap::new();
+                for (j, a) in entries {
+                    *sums.entry(j.min(first - 1)).or_insert(0.0) += f64::from(a);
+                }
+                let row = plain.row(0.0, 0.0, sums.into_iter().chain([(column, -1.0)]));
+                plain.label_column(column, Label(2_000 + row as u64));
+                implied.push((column, row));
+            }
+            for (x, need, cost) in surpluses {
+                // need + beyond − x is never negative: beyond is what x is more than the need.
+                let x = plain.column(0.0, 5.0, f64::from(cost) + plain.columns()[x].cost.abs());
+                let beyond = plain.column(0.0, 9.0, -f64::from(cost));
+                let rest = plain.column(0.0, 20.0, 0.0);
+                let need = f64::from(need);
+                let row = plain.row(need, need, [(rest, 1.0), (x, 1.0), (beyond, -1.0)]);
+                implied.push((rest, row));
+            }
+            let mut lean = plain.clone();
+            implied.iter().for_each(|&(column, row)| lean.imply(column, row));
+            (plain, lean)
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn what_is_implied_changes_no_optimum((plain, lean) in implying()) {
+        let expected = optimum(&mut MicroLp::default(), &plain).expect("zero is feasible");
+        let (mut own, mut other) = (Simplex::default(), MicroLp::default());
+        for solver in [&mut own as &mut dyn Solver, &mut other] {
+            // The second time it starts with the bounds that held the first time.
+            for _ in 0..2 {
+                let found = optimum(solver, &lean).expect("zero is feasible");
+                let close = (expected - found).abs() < 1e-6 * (1.0 + expected.abs());
+                prop_assert!(close, "{}: {expected} {found}", solver.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn what_implies_nothing_is_said() {
+    let mut program = Program::new();
+    let (x, y) = (program.column(0.0, 1.0, 1.0), program.column(0.0, 1.0, 1.0));
+    let (open, equation) = (program.row(0.0, 1.0, [(x, 1.0)]), program.row(0.0, 0.0, [(x, 1.0)]));
+    let chain = program.row(0.0, 0.0, [(x, 1.0), (y, -1.0)]);
+    let refused = |implied: &[(usize, usize)], says: &str| {
+        let mut program = program.clone();
+        implied.iter().for_each(|&(column, row)| program.imply(column, row));
+        let fault = program.check().expect_err(says);
+        assert!(fault.to_string().contains(says), "{fault}");
+        for solver in [&mut Simplex::default() as &mut dyn Solver, &mut MicroLp::default()] {
+            solver.load(program.clone());
+            assert!(matches!(solver.solve(), Status::Numerical(why) if why.contains(says)));
+        }
+    };
+    refused(&[(x, open)], "no equation");
+    refused(&[(y, equation)], "not in the row");
+    refused(&[(x, equation), (x, chain)], "twice");
+    refused(&[(y, chain), (x, equation)], "implied later");
+    refused(&[(x, 9)], "row 9 does not exist");
+    program.imply(x, equation);
+    program.imply(y, chain);
+    assert_eq!(program.check(), Ok(()));
+}
+
 #[test]
 fn what_has_no_answer_has_no_values() {
     let mut program = Program::new();
