@@ -15,10 +15,12 @@ use std::time::Duration;
 use anvil::{Anvil, FUNDED_KEY};
 use chain::At;
 use controller::config::{Config, GridConfig};
+use controller::store::read::{AllocationRow, Reader, StatementRow};
+use market::sharing::Rule;
 use mosquitto::Mosquitto;
 use protocol::Statement;
 use sim_grid::day::Day;
-use sim_grid::demo::{DemoOptions, RpcNode, SharingChoice};
+use sim_grid::demo::{DemoOptions, KeyKind, RpcNode, SharingChoice};
 use sim_grid::faces::BrokerUrl;
 use sim_grid::scenario::{Scenario, parse_slot};
 use units::{Money, PointId, Slot};
@@ -35,6 +37,7 @@ async fn start(
     from: Slot,
     (broker, rpc): (Option<BrokerUrl>, Option<RpcNode>),
     grid: Option<GridConfig>,
+    sharing: SharingChoice,
 ) -> Day {
     let options = DemoOptions {
         scenario: scenario(),
@@ -46,11 +49,65 @@ async fn start(
         broker,
         rpc,
         grid,
-        sharing: SharingChoice::default(),
+        sharing,
         anchor_every_slots: 4,
         clock: None,
     };
     Day::start(options).await.expect("the street starts")
+}
+
+/// A few quarter-hours of a street that shares in another way: every home checks its own bills, and
+/// the ledger comes out even.
+async fn shared_by(rule: Rule, key: KeyKind) {
+    let from = parse_slot("2016-07-23T10:00Z").expect("in the scenario");
+    let folder = tempfile::tempdir().expect("a folder");
+    let sharing = SharingChoice::Words(rule, key);
+    let mut day = start(folder.path(), from, (None, None), None, sharing).await;
+    day.open(from).await.expect("the street opens");
+    let last = from.offset(6);
+    for slot in (1..=6).map(|count| from.offset(count)) {
+        day.pass(slot).await.unwrap_or_else(|error| panic!("{slot}: {error:#}"));
+    }
+    let reader = day.demo.controller.reader.clone();
+    let balances = reader.balances(last).await.expect("readable");
+    assert_eq!(balances.values().sum::<Money>(), Money::ZERO);
+    assert!(balances.get("pool").is_none_or(|pool| pool.is_zero()));
+    for (point, ..) in registers(&day) {
+        let rows = judged(&reader, &point, last.next()).await;
+        assert_eq!(rows.len(), 6, "{point}");
+        for row in rows {
+            let audit = row.audit.as_ref().expect("judged by its own agent");
+            assert!(audit.verified, "{point} under {rule}: {}", audit.reason);
+            assert_eq!(row.statement.sharing[0].rule, rule.to_string());
+        }
+    }
+    let orders = reader.slot(last).await.expect("readable").expect("cleared").orders;
+    assert_eq!(orders > 0, rule == Rule::Auction, "{orders} orders under {rule}");
+    let allocated = reader.allocation(from.next(), last).await.expect("readable");
+    let sum = |part: fn(&AllocationRow) -> i64| allocated.iter().map(part).sum::<i64>();
+    let (taken, given) = (sum(|row| row.taken.wh()), sum(|row| row.given.wh()));
+    assert!(taken == given && taken > 0, "{taken} {given}");
+    day.demo.stop().await.expect("stops");
+}
+
+/// A household's last six bills, once its agent's verdicts on them have arrived.
+async fn judged(reader: &Reader, point: &PointId, before: Slot) -> Vec<StatementRow> {
+    let judged = async {
+        loop {
+            let rows = reader.statements(point, Some(before), 6).await.expect("readable");
+            if rows.iter().all(|row| row.audit.is_some()) {
+                return rows;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, judged).await.expect("every bill is judged")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streets_share_by_rule_and_key_and_every_home_agrees() {
+    shared_by(Rule::MidMarket, KeyKind::ProRata).await;
+    shared_by(Rule::Auction, KeyKind::Static).await;
 }
 
 /// A day of 96 slots, then everything that must be true of it.
@@ -59,7 +116,7 @@ async fn a_day(broker: Option<BrokerUrl>, rpc: Option<RpcNode>, grid: Option<Gri
     let started = clock::stopwatch();
     let folder = tempfile::tempdir().expect("a folder");
     let on_grid = grid.is_some();
-    let mut day = start(folder.path(), from, (broker, rpc), grid).await;
+    let mut day = start(folder.path(), from, (broker, rpc), grid, SharingChoice::default()).await;
     let last = from.offset(96);
     day.open(from).await.expect("the street opens");
     let baseline = registers(&day);
