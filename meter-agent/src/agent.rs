@@ -33,6 +33,11 @@ const EDGE_DELAY: Duration = Duration::from_millis(40);
 /// How long the meter's registers wait for those of the generators at an edge, real time.
 const SETTLE: Duration = Duration::from_millis(300);
 
+/// How long an order may take to the operator, milliseconds of real time, and how much of market time
+/// that may be where it runs fast.
+const ORDER_LEAD_MS: u64 = 250;
+const MOST_ORDER_LEAD_MS: i64 = Slot::LENGTH_MS / 8;
+
 /// How long the tasks get to take their leave, real time.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -107,6 +112,7 @@ impl Agent {
             bidding: bidding(config)?,
             connection_w: config.connection_w,
             grace_ms: grace_ms(config, &clock),
+            order_lead_ms: scaled_ms(ORDER_LEAD_MS, &clock).min(MOST_ORDER_LEAD_MS),
             clock: clock_status(config),
         };
         let core = Core::new(settings, recovered, clock.now_ms());
@@ -413,7 +419,7 @@ impl Agent {
         let Some(client) = &running.client else { return };
         let topic = Topic::Up(self.point.clone(), kind).name(&self.community);
         let qos = if kind == Up::Live { QoS::AtMostOnce } else { QoS::AtLeastOnce };
-        // A full queue is like a lost message: readings and questions are sent again.
+        // A full queue is like a lost message: what needs an answer is sent again.
         if let Err(refused) = client.try_publish(topic, qos, false, payload) {
             debug!(point = %self.point, %kind, %refused, "not sent");
         }

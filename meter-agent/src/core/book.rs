@@ -1,7 +1,7 @@
 //! Offers, own orders with their verdicts and fills, and clearings, as far as they matter to the
 //! slots at hand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{B256, BusPrice, Clearing, Fill, Offer, Order};
 use serde::{Deserialize, Serialize};
@@ -54,6 +54,8 @@ pub struct ToldPrice {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Book {
     offers: BTreeMap<i64, Offer>,
+    /// Offered slots for which it is decided that there is nothing to order.
+    declined: BTreeSet<i64>,
     orders: BTreeMap<i64, Placed>,
     clearings: BTreeMap<i64, Clearing>,
     terms: BTreeMap<i64, (i64, i64)>,
@@ -80,26 +82,39 @@ impl Book {
         self.orders_known_from
     }
 
-    /// Takes an offer of the operator; a newer one for the same slot replaces it. Whether this is
-    /// the first one heard for its slot.
+    /// Takes an offer of the operator; a newer one for the same slot replaces it, and other terms are
+    /// thought about again. Whether it is news: the first for its slot, or made later than the known
+    /// one, because the operator was away.
     pub fn offer(&mut self, offer: Offer) -> bool {
-        let is_first = !self.offers.contains_key(&offer.slot);
-        let newest =
-            self.offers.get(&offer.slot).is_none_or(|known| known.time_ms <= offer.time_ms);
-        if newest {
-            self.learn_terms(offer.slot, offer.retail, offer.feed_in);
-            self.offers.insert(offer.slot, offer);
-            trim(&mut self.offers, KEPT);
+        let known = self.offers.get(&offer.slot);
+        if known.is_some_and(|known| known.time_ms > offer.time_ms || *known == offer) {
+            return false;
         }
-        is_first
+        let same = |known: &Offer| Offer { time_ms: offer.time_ms, ..known.clone() } == offer;
+        if !known.is_some_and(same) {
+            self.declined.remove(&offer.slot);
+        }
+        self.learn_terms(offer.slot, offer.retail, offer.feed_in);
+        self.offers.insert(offer.slot, offer);
+        trim(&mut self.offers, KEPT);
+        true
     }
 
-    /// Newest offered slot that needs nothing more: no order was placed for it, or the operator has
-    /// answered the one that was.
+    /// Notes that there is nothing to order for a slot.
+    pub fn decline(&mut self, slot: i64) {
+        self.declined.insert(slot);
+        while self.declined.len() > KEPT {
+            self.declined.pop_first();
+        }
+    }
+
+    /// Newest offered slot that needs nothing more: it is decided that there is nothing to order, or
+    /// the operator has answered the order.
     #[must_use]
     pub fn newest_settled_offer(&self) -> Option<i64> {
-        let settled =
-            |slot: &&i64| self.orders.get(slot).is_none_or(|order| order.accepted.is_some());
+        let answered =
+            |slot: &i64| self.orders.get(slot).is_some_and(|order| order.accepted.is_some());
+        let settled = |slot: &&i64| self.declined.contains(slot) || answered(slot);
         self.offers.keys().rev().find(settled).copied()
     }
 
@@ -109,11 +124,13 @@ impl Book {
         trim(&mut self.terms, KEPT_TERMS);
     }
 
-    /// Offers that can still be answered and have not been.
-    pub fn open_offers(&self, now_ms: i64) -> impl Iterator<Item = &Offer> {
-        self.offers
-            .values()
-            .filter(move |offer| now_ms < offer.gate_ms && !self.orders.contains_key(&offer.slot))
+    /// Offers that have not been thought about and that what arrives at a moment is in time for.
+    pub fn open_offers(&self, arrives_ms: i64) -> impl Iterator<Item = &Offer> {
+        self.offers.values().filter(move |offer| {
+            arrives_ms < offer.gate_ms
+                && !self.orders.contains_key(&offer.slot)
+                && !self.declined.contains(&offer.slot)
+        })
     }
 
     /// Notes an own order.
@@ -122,10 +139,14 @@ impl Book {
         trim(&mut self.orders, KEPT);
     }
 
-    /// Notes that the operator took or refused an order; whether it was ours.
+    /// Notes that the operator took or refused an order; whether it was ours. What it signed to have
+    /// taken stays taken, even if it refuses a repetition.
     pub fn verdict(&mut self, slot: i64, seq: u64, accepted: bool) -> bool {
         let order = self.orders.get_mut(&slot).filter(|order| order.body.seq == seq);
-        order.map(|order| order.accepted = Some(accepted)).is_some()
+        let note = |order: &mut Placed| {
+            order.accepted = Some(accepted || order.accepted == Some(true));
+        };
+        order.map(note).is_some()
     }
 
     /// Notes what an order got; whether it was ours.
@@ -147,11 +168,11 @@ impl Book {
         trim(&mut self.clearings, KEPT);
     }
 
-    /// Orders the operator has not answered while their gate is open.
-    pub fn unanswered(&self, now_ms: i64) -> impl Iterator<Item = &Order> {
+    /// Orders that the operator has not answered and that are in time when they arrive at a moment.
+    pub fn unanswered(&self, arrives_ms: i64) -> impl Iterator<Item = &Order> {
         self.orders.values().filter_map(move |order| {
             let gate_ms = self.offers.get(&order.body.slot)?.gate_ms;
-            (order.accepted.is_none() && now_ms < gate_ms).then_some(&order.body)
+            (order.accepted.is_none() && arrives_ms < gate_ms).then_some(&order.body)
         })
     }
 

@@ -74,7 +74,7 @@ impl Core {
         self.witness.advance(delivery, frontier, digest);
         let header = &delivery.header;
         self.learn_terms(header.slot, header.retail, header.feed_in);
-        self.caught_up(effects);
+        self.caught_up(now_ms, effects);
         match bill.and_then(|()| doubt.map_or(Ok(()), Err)) {
             Ok(()) => self.accept(now_ms, delivery, digest, effects),
             Err(finding) => {
@@ -215,10 +215,10 @@ impl Core {
     }
 
     /// A statement was judged: the next gap is a new question.
-    fn caught_up(&mut self, effects: &mut Vec<Effect>) {
+    fn caught_up(&mut self, now_ms: i64, effects: &mut Vec<Effect>) {
         let size = self.witness.frontier.size();
-        if self.asked.take_if(|(from, _)| *from < size).is_some() && self.outbox.waiting() == 0 {
-            effects.push(Effect::NothingAwaited);
+        if self.asked.take_if(|(from, _)| *from < size).is_some() {
+            effects.push(self.answered(now_ms));
         }
     }
 }

@@ -31,7 +31,7 @@ impl Core {
                 self.open::<Receipt>(payload).map(|m| self.receipt(now_ms, &m, effects))
             }
             Topic::Down(_, Down::Verdict) => {
-                self.open::<Verdict>(payload).map(|m| self.verdict(m.body(), effects))
+                self.open::<Verdict>(payload).map(|m| self.verdict(now_ms, m.body(), effects))
             }
             Topic::Down(_, Down::Fill) => {
                 self.open::<Fill>(payload).map(|m| self.fill(m.body(), effects))
@@ -93,8 +93,7 @@ impl Core {
             Released::Progress => {
                 self.edges.receipted(*seq, *time_ms);
                 effects.push(Effect::Released(*seq));
-                let done = self.outbox.waiting() == 0 && self.asked.is_none();
-                effects.push(if done { Effect::NothingAwaited } else { Effect::Answered });
+                effects.push(self.answered(now_ms));
             }
             Released::Lost => effects.push(Effect::Report(
                 Level::Warning,
@@ -105,8 +104,11 @@ impl Core {
         self.status.released_seq = self.outbox.released();
     }
 
-    fn verdict(&mut self, verdict: &Verdict, effects: &mut Vec<Effect>) {
+    fn verdict(&mut self, now_ms: i64, verdict: &Verdict, effects: &mut Vec<Effect>) {
         let ours = self.book.verdict(verdict.slot, verdict.seq, verdict.accepted);
+        if ours {
+            effects.push(self.answered(now_ms));
+        }
         if ours && !verdict.accepted {
             effects.push(Effect::Report(
                 Level::Warning,
@@ -155,7 +157,8 @@ impl Core {
             return;
         }
         self.learn_terms(offer.slot, offer.retail, offer.feed_in);
-        // After a restart the order may be known and its offer not: it may never have left.
+        // After a restart the order may be known and its offer not: it may never have left. And an
+        // operator that offers again was away: it may never have arrived.
         if self.book.offer(offer.clone()) && self.is_connected() {
             self.repeat_orders(now_ms, |order| order.slot == offer.slot, effects);
         }

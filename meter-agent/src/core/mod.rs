@@ -65,6 +65,9 @@ pub struct Settings {
     pub connection_w: i64,
     /// How long after an edge a reading still belongs to it, milliseconds of market time.
     pub grace_ms: i64,
+    /// How long an order may be on its way, milliseconds of market time: one that would come after its
+    /// gate is not sent.
+    pub order_lead_ms: i64,
     /// How far the clock can be trusted.
     pub clock: ClockStatus,
 }
@@ -342,9 +345,20 @@ impl Core {
         self.ask_after_outage(now_ms, effects);
     }
 
+    /// What was sent may be lost: a broker's acknowledgement is no answer.
     fn overdue(&mut self, now_ms: i64, effects: &mut Vec<Effect>) {
         self.outbox.overdue();
         self.ask_again(now_ms, effects);
+        if self.is_connected() {
+            self.repeat_orders(now_ms, |_| true, effects);
+        }
+    }
+
+    /// Something that was waited for has come: is there more to wait for?
+    fn answered(&self, now_ms: i64) -> Effect {
+        let waits =
+            self.outbox.waiting() > 0 || self.asked.is_some() || self.has_unanswered_orders(now_ms);
+        if waits { Effect::Answered } else { Effect::NothingAwaited }
     }
 
     fn send_readings(&mut self, effects: &mut Vec<Effect>) {

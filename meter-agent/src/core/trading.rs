@@ -1,4 +1,5 @@
-//! Placing orders: once per offered slot, as soon as the newest edge is known.
+//! Placing orders: once per offered slot, as soon as the newest edge is known, and again until the
+//! operator has answered.
 
 use market::sharing::Rule;
 use market::{Limit, Steps, Terms};
@@ -67,7 +68,11 @@ impl Core {
         if !self.is_connected() || self.edges.due(now_ms).is_some() {
             return;
         }
-        for (slot, Curves { buy, sell }) in self.curves(now_ms) {
+        for (slot, curves) in self.curves(now_ms) {
+            let Some(Curves { buy, sell }) = curves else {
+                self.book.decline(slot);
+                continue;
+            };
             let seq = self.next_order_seq(now_ms);
             let order = Order {
                 point: self.settings.point.to_string(),
@@ -83,6 +88,7 @@ impl Core {
             self.status.ordered_slot = self.status.ordered_slot.max(Some(slot));
             effects.push(Effect::SaveState);
             effects.push(Effect::Publish(Up::Order, self.sign(order).to_json()));
+            effects.push(Effect::AwaitAnswer);
             effects.push(Effect::Report(
                 Level::Debug,
                 format!(
@@ -95,10 +101,14 @@ impl Core {
             self.status.considered_slot.max(self.book.newest_settled_offer());
     }
 
-    /// What to order for every open offer. A battery that serves its house by itself is part of the
-    /// load that was learned, so that it is not planned with.
-    fn curves(&mut self, now_ms: i64) -> Vec<(i64, Curves)> {
-        let Some(policy) = &mut self.policy else { return Vec::new() };
+    /// What to order for every open offer, none for nothing; an offer is left out while nothing can
+    /// be forecast. A battery that serves its house by itself is part of the load that was learned,
+    /// so that it is not planned with.
+    fn curves(&mut self, now_ms: i64) -> Vec<(i64, Option<Curves>)> {
+        let arrives_ms = self.arrives_ms(now_ms);
+        let Some(policy) = &mut self.policy else {
+            return self.book.open_offers(arrives_ms).map(|offer| (offer.slot, None)).collect();
+        };
         // W over a quarter of an hour.
         let most = Energy::from_wh(self.settings.connection_w / 4);
         let fresh_ms = now_ms - Slot::LENGTH_MS;
@@ -109,12 +119,23 @@ impl Core {
         let order = |offer: &Offer| {
             // Where members share by their meters alone, there is nothing to order.
             let is_auctioned = offer.rule == Rule::Auction.to_string();
-            let terms = terms(offer.retail, offer.feed_in).filter(|_| is_auctioned)?;
+            let terms = terms(offer.retail, offer.feed_in).filter(|_| is_auctioned);
+            let Some(terms) = terms else { return Some((offer.slot, None)) };
             let slot = Slot::new(offer.slot);
             let view = View { slot, terms: &[terms], stored: None, car_lacks: None, present };
-            Some((offer.slot, Curves::of(&policy.decide(&view)?, most)?))
+            Some((offer.slot, Curves::of(&policy.decide(&view)?, most)))
         };
-        self.book.open_offers(now_ms).filter_map(order).collect()
+        self.book.open_offers(arrives_ms).filter_map(order).collect()
+    }
+
+    /// When an order that leaves now is with the operator at the latest.
+    const fn arrives_ms(&self, now_ms: i64) -> i64 {
+        now_ms.saturating_add(self.settings.order_lead_ms)
+    }
+
+    /// Whether an order could still be taken that the operator has not answered.
+    pub(super) fn has_unanswered_orders(&self, now_ms: i64) -> bool {
+        self.book.unanswered(self.arrives_ms(now_ms)).next().is_some()
     }
 
     /// Remembers the supplier's prices of a slot, for bills and for forecasts.
@@ -134,7 +155,8 @@ impl Core {
         is_meant: impl Fn(&Order) -> bool,
         effects: &mut Vec<Effect>,
     ) {
-        let orders = self.book.unanswered(now_ms).filter(|order| is_meant(order));
+        let arrives_ms = self.arrives_ms(now_ms);
+        let orders = self.book.unanswered(arrives_ms).filter(|order| is_meant(order));
         for mut order in orders.cloned().collect::<Vec<Order>>() {
             if order.seq < self.order_seq {
                 order.seq = self.next_order_seq(now_ms);
@@ -142,6 +164,7 @@ impl Core {
                 effects.push(Effect::SaveState);
             }
             effects.push(Effect::Publish(Up::Order, self.sign(order).to_json()));
+            effects.push(Effect::AwaitAnswer);
         }
     }
 

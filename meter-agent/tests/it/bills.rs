@@ -192,9 +192,14 @@ fn every_lie_about_an_order_with_both_sides_is_found() {
 #[test]
 fn an_order_that_did_not_stand_in_the_book_need_not_trade() {
     let (mut world, order) = before_a_slot_of_both_sides(0);
-    let verdict = world.operator.verdict(&order, false, world.now_ms);
-    let verdict = world.operator.sign(verdict).to_json();
-    world.hear(Down::Verdict, verdict);
+    // The agent makes another one, which is refused.
+    let state = world.saved.take().expect("saved");
+    let state = serde_json::to_string(&state).expect("plain data");
+    let unanswered = state.replace("\"accepted\":true", "\"accepted\":null");
+    world.saved = Some(serde_json::from_str(&unanswered).expect("the same form"));
+    world.restart();
+    world.step(Input::Connected);
+    world.hear_verdict(&order, false);
     lie_about(&mut world, &order, 0, |s, _| (s.bought_wh, s.sold_wh) = (0, 0));
     // The trade is not missed; only the bill still has it.
     assert_finding(&world, "bill:");

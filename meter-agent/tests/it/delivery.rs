@@ -200,7 +200,7 @@ fn each_offer_is_answered_once_when_the_newest_edge_is_known() {
     assert_eq!(world.offer(FIRST.next()), None, "the edge just behind is still to be read");
     world.edge(FIRST.previous(), 0, 0);
     assert!(world.orders().is_empty(), "nothing is known of the consumption");
-    assert_eq!(world.core.status().considered_slot, Some(FIRST.next().number()));
+    assert_eq!(world.core.status().considered_slot, None, "so that nothing is decided");
     world.poll(2_000_000);
     let orders = world.orders();
     assert_eq!(orders.len(), 1);
@@ -245,6 +245,94 @@ fn a_slot_is_considered_once_its_order_is_answered() {
     world.edge(FIRST, 5, 5);
     assert_eq!(world.offer(FIRST.offset(2)), None);
     assert_eq!(world.core.status().considered_slot, Some(FIRST.offset(2).number()));
+}
+
+#[test]
+fn what_is_decided_is_not_thought_about_again_unless_the_terms_change() {
+    let mut world = World::new();
+    world.edge(FIRST.previous(), 0, 0);
+    world.poll(0);
+    let slot = FIRST.next();
+    world.hear_offer(slot);
+    assert_eq!(
+        world.core.status().considered_slot,
+        Some(slot.number()),
+        "there is nothing to order"
+    );
+    // A kettle just before the gate is no reason for an order that comes too late.
+    world.now_ms += 60_000;
+    world.poll(2_000_000);
+    world.hear_offer(slot);
+    assert!(world.orders().is_empty());
+    let dearer =
+        protocol::Offer { retail: 300_000, ..world.operator.offer(slot, world.now_ms + 1) };
+    let payload = world.operator.sign(dearer).to_json();
+    world.hear_public(Public::Offer, payload);
+    assert_eq!(world.orders().len(), 1);
+}
+
+#[test]
+fn an_order_is_sent_again_until_it_is_answered() {
+    let mut world = World::new();
+    world.edge(FIRST.previous(), 0, 0);
+    world.receive();
+    assert!(!world.awaits);
+    world.poll(1_000_000);
+    let slot = FIRST.offset(2);
+    world.hear_offer(slot);
+    let placed = world.orders().pop().expect("an order");
+    assert!(world.awaits, "an acknowledgement of the broker is no answer");
+    for times in 2..5 {
+        world.step(Input::Overdue);
+        assert_eq!(world.orders(), vec![placed.clone(); times]);
+        assert!(world.awaits);
+    }
+    // A receipt is an answer, but not to this.
+    world.receive();
+    world.now_ms += 1;
+    world.edge(FIRST, 10, 0);
+    world.receive();
+    assert!(world.awaits);
+    // The operator was away: it offers again.
+    world.now_ms += 1;
+    world.hear_offer(slot);
+    assert_eq!(world.orders().len(), 5);
+    world.hear_offer(slot);
+    assert_eq!(world.orders().len(), 5, "the same offer once more, as a broker keeps it");
+    world.hear_verdict(&placed, true);
+    assert!(!world.awaits);
+    world.step(Input::Overdue);
+    assert_eq!(world.orders().len(), 5);
+    // A repetition that came after the gate is refused; the order stands all the same.
+    world.hear_verdict(&placed, false);
+    world.hear_offer(slot.next());
+    let saved = world.saved.as_ref().expect("saved").content();
+    assert_eq!(saved.orders[&slot.number()].accepted, Some(true));
+}
+
+#[test]
+fn what_would_come_after_its_gate_is_not_sent() {
+    let slot = FIRST.next();
+    let gate_ms = slot.start_ms() - 120_000;
+    // An order may be on its way for a second.
+    for (before_ms, orders) in [(1_001, 1), (1_000, 0), (1, 0)] {
+        let mut world = World::new();
+        world.edge(FIRST.previous(), 0, 0);
+        world.now_ms = gate_ms - before_ms;
+        world.poll(1_000_000);
+        world.hear_offer(slot);
+        assert_eq!(world.orders().len(), orders, "{before_ms} ms before the gate");
+    }
+    let mut world = World::new();
+    world.edge(FIRST.previous(), 0, 0);
+    world.poll(1_000_000);
+    world.hear_offer(slot);
+    assert_eq!(world.orders().len(), 1);
+    world.now_ms = gate_ms - 1_000;
+    world.step(Input::Overdue);
+    world.step(Input::Disconnected);
+    world.step(Input::Connected);
+    assert_eq!(world.orders().len(), 1, "a repetition is no better");
 }
 
 #[test]

@@ -286,6 +286,7 @@ impl Agent {
             bidding: Some(wishes(Style::Ladder, None)),
             connection_w: CONNECTION_W,
             grace_ms: 60_000,
+            order_lead_ms: 1_000,
             clock: ClockStatus::Synchronised,
         };
         Self {

@@ -58,6 +58,7 @@ fn core(operator: &Operator, style: Style, recovered: Recovered, now_ms: i64) ->
         }),
         connection_w: 40_000,
         grace_ms: GRACE_MS,
+        order_lead_ms: 1_000,
         clock: ClockStatus::Synchronised,
     };
     Core::new(settings, recovered, now_ms)
@@ -162,16 +163,26 @@ impl World {
         self.hear(Down::Statement, payload);
     }
 
-    /// Offers a slot and returns the order that came, if one did.
-    pub fn offer(&mut self, slot: Slot) -> Option<Order> {
-        let before = self.orders().len();
+    /// Offers a slot.
+    pub fn hear_offer(&mut self, slot: Slot) {
         let offer = self.operator.offer(slot, self.now_ms);
         let payload = self.operator.sign(offer).to_json();
         self.hear_public(Public::Offer, payload);
-        let order = self.orders().get(before).cloned()?;
-        let verdict = self.operator.verdict(&order, true, self.now_ms);
+    }
+
+    /// Answers an order.
+    pub fn hear_verdict(&mut self, order: &Order, accepted: bool) {
+        let verdict = self.operator.verdict(order, accepted, self.now_ms);
         let payload = self.operator.sign(verdict).to_json();
         self.hear(Down::Verdict, payload);
+    }
+
+    /// Offers a slot and returns the order that came, if one did.
+    pub fn offer(&mut self, slot: Slot) -> Option<Order> {
+        let before = self.orders().len();
+        self.hear_offer(slot);
+        let order = self.orders().get(before).cloned()?;
+        self.hear_verdict(&order, true);
         Some(order)
     }
 
