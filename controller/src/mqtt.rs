@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use clock::Clock;
 use protocol::wildcard_up;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Packet, SubscribeReasonCode};
@@ -47,6 +48,8 @@ pub struct Incoming {
     pub topic: String,
     /// Its bytes.
     pub payload: Vec<u8>,
+    /// When, Unix milliseconds of market time.
+    pub received_ms: i64,
 }
 
 /// Both directions of the connection.
@@ -63,13 +66,18 @@ pub struct Link {
 ///
 /// # Errors
 /// [`MqttFault`] when the configuration cannot work.
-pub fn connect(config: &BrokerConfig, community: &CommunityId) -> Result<Link, MqttFault> {
+pub fn connect(
+    config: &BrokerConfig,
+    community: &CommunityId,
+    clock: &Clock,
+) -> Result<Link, MqttFault> {
     let options = options(config, community)?;
     let (client, events) = AsyncClient::new(options, IN_FLIGHT);
     let (in_sender, incoming) = mpsc::channel(INBOX);
     let (outgoing, out_receiver) = mpsc::channel(OUTBOX);
     let (up, connected) = watch::channel(false);
-    tokio::spawn(listen(events, client.clone(), wildcard_up(community), in_sender, up));
+    let inbox = Inbox { messages: in_sender, clock: clock.clone() };
+    tokio::spawn(listen(events, client.clone(), wildcard_up(community), inbox, up));
     tokio::spawn(speak(client, community.clone(), out_receiver, connected.clone()));
     Ok(Link { incoming, outgoing, connected })
 }
@@ -105,11 +113,17 @@ fn read_password(path: &Path) -> Result<String, MqttFault> {
     Ok(text.trim_end().to_owned())
 }
 
+/// Where messages wait for the desk, with the time they came at.
+struct Inbox {
+    messages: mpsc::Sender<Incoming>,
+    clock: Clock,
+}
+
 async fn listen(
     mut events: EventLoop,
     client: AsyncClient,
     filter: String,
-    inbox: mpsc::Sender<Incoming>,
+    inbox: Inbox,
     up: watch::Sender<bool>,
 ) {
     let mut was_up = true;
@@ -142,12 +156,13 @@ async fn listen(
                 if publish.retain {
                     continue;
                 }
-                if inbox.send(Incoming { topic, payload }).await.is_err() {
+                let received_ms = inbox.clock.now_ms();
+                if inbox.messages.send(Incoming { topic, payload, received_ms }).await.is_err() {
                     return;
                 }
             }
             Ok(_) => {}
-            Err(_) if inbox.is_closed() => return,
+            Err(_) if inbox.messages.is_closed() => return,
             Err(error) => {
                 if was_up {
                     warn!(%error, "no connection to the broker; trying again");

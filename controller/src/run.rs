@@ -1,6 +1,7 @@
 //! The shell around the desk: feeds it from the broker and the clock, writes what it records, and
 //! only then does what it asks.
 
+mod arrivals;
 mod claims;
 mod setup;
 
@@ -9,6 +10,7 @@ pub use setup::{enrolments, operator_address, policy};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrivals::Arrivals;
 use clock::Clock;
 use market::{LpFault, propose};
 use protocol::Ask;
@@ -155,7 +157,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, RunFault> {
     if config.broker.url.is_none() {
         broker::start(config.broker.listen)?;
     }
-    let link = crate::mqtt::connect(&config.broker, &config.community)?;
+    let link = crate::mqtt::connect(&config.broker, &config.community, &clock)?;
     let (events, _) = broadcast::channel(EVENTS);
     let points = config.households.iter().map(|household| household.point.clone());
     let board = Arc::new(Board::new(points, clock.speed()));
@@ -192,6 +194,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, RunFault> {
         outgoing: link.outgoing,
         solver_deadline: Duration::from_millis(u64::from(config.market.solver_deadline_ms)),
         dropped: 0,
+        arrivals: Arrivals::default(),
     };
     let desk = tokio::spawn(shell.run(link.incoming, link.connected, stopped));
     info!(%http, community = %config.community, "the street is open");
@@ -209,6 +212,8 @@ struct Shell {
     solver_deadline: Duration,
     /// Messages that found no place on their way to the broker.
     dropped: u64,
+    /// Messages from the broker that the desk has not heard.
+    arrivals: Arrivals,
 }
 
 impl Shell {
@@ -229,9 +234,6 @@ impl Shell {
                     if taken == 0 {
                         return Err(RunFault::Stopped("the broker connection"));
                     }
-                    inputs.extend(batch.drain(..).map(|Incoming { topic, payload }| {
-                        Input::Message { topic, payload }
-                    }));
                 }
                 Some(proposal) = solved.recv() => inputs.push(proposal),
                 () = self.clock.sleep_until(due_ms) => {
@@ -250,8 +252,26 @@ impl Shell {
                     return self.close().await;
                 }
             }
-            let step = self.desk.step(self.clock.now_ms(), inputs);
-            self.carry_out(step, &proposals).await?;
+            let now_ms = self.clock.now_ms();
+            // What came before this moment is heard before anything that the moment brings.
+            while batch.len() < BATCH
+                && let Ok(message) = incoming.try_recv()
+            {
+                batch.push(message);
+            }
+            // As long as others wait, no gate closes on them.
+            let now_ms = if batch.len() < BATCH { now_ms } else { i64::MIN };
+            let mut is_heard = !batch.is_empty();
+            self.arrivals.take(batch.drain(..));
+            while let Some((at_ms, messages)) = self.arrivals.next(self.desk.gate_ms(), now_ms) {
+                let step = self.desk.step(at_ms, messages);
+                self.carry_out(step, &proposals).await?;
+            }
+            is_heard &= inputs.is_empty() && self.arrivals.heard_ms() >= now_ms;
+            if !is_heard {
+                let step = self.desk.step(self.arrivals.at(now_ms), inputs);
+                self.carry_out(step, &proposals).await?;
+            }
         }
     }
 

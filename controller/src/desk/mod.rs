@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 use market::{Cumulative, LpFault, Policy, Proposal, Terms};
 use protocol::{
-    Address, Ask, Audit, Domain, Down, Live, MAX_MESSAGE_BYTES, Message, OperatorKey, Refusal,
-    Signed, Topic, Up, Verified, keccak256, merkle,
+    Address, Ask, Audit, B256, Domain, Down, Live, MAX_MESSAGE_BYTES, Message, OperatorKey,
+    Refusal, Signed, Topic, Up, Verified, keccak256, merkle,
 };
 use units::{PointId, Slot};
 
@@ -111,6 +111,9 @@ pub struct Desk {
     households: BTreeMap<PointId, Household>,
     /// Accepted orders by slot, for slots that are not cleared.
     books: BTreeMap<Slot, BTreeMap<PointId, BookOrder>>,
+    /// Digests of the orders in the newest books whose gate is closed: one that is sent again because
+    /// its answer was lost gets the same answer. Not known after a restart.
+    closed: BTreeMap<Slot, BTreeMap<PointId, B256>>,
     /// Cleared slots that are not settled.
     cleared: BTreeMap<Slot, Cleared>,
     /// Settled slots that can be settled again, with their newest settlement.
@@ -180,6 +183,12 @@ impl Desk {
         let gate = self.solving.is_none().then(|| market.gate_ms(self.next_gate));
         let again = now_ms + Slot::LENGTH_MS / 15;
         settle.into_iter().chain(gate).fold(again, i64::min)
+    }
+
+    /// When the next gate closes, Unix milliseconds.
+    #[must_use]
+    pub fn gate_ms(&self) -> i64 {
+        self.setup.market.gate_ms(self.next_gate)
     }
 
     /// Forgets what has been offered, so that it is offered again: for a broker that lost it.

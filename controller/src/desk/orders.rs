@@ -43,9 +43,12 @@ impl Desk {
         Ok(())
     }
 
+    /// Whether this very order is in the book of its slot, open or closed: it was answered before,
+    /// and the answer was lost.
     fn stands(&self, point: &PointId, slot: Slot, digest: B256) -> bool {
-        let book = self.books.get(&slot);
-        book.and_then(|book| book.get(point)).is_some_and(|entry| entry.digest == digest)
+        let open = self.books.get(&slot).and_then(|book| book.get(point));
+        let closed = self.closed.get(&slot).and_then(|book| book.get(point));
+        open.map(|entry| &entry.digest).or(closed).is_some_and(|stands| *stands == digest)
     }
 
     fn check_order(&self, now_ms: i64, point: &PointId, order: &Order) -> Result<(), Rejected> {

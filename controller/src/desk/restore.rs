@@ -149,6 +149,7 @@ impl Desk {
         let mut desk = Self {
             households,
             books: BTreeMap::new(),
+            closed: BTreeMap::new(),
             cleared: BTreeMap::new(),
             past: BTreeMap::new(),
             is_behind: false,

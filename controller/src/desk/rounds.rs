@@ -10,6 +10,9 @@ use units::{PointId, Price, Slot};
 use super::{BookOrder, ClearedRecord, Desk, FillRecord, MAX_SLOTS_PER_STEP, Record, Step};
 use crate::rules::{self, Cleared, PriceTree, digests_root, network, on_wire, rank, seed};
 
+/// Books that are remembered after their gate.
+const KEPT_CLOSED: usize = 4;
+
 /// What decides ties in a slot, fixed when its gate closes.
 #[derive(Debug, Clone, Copy)]
 struct Draw {
@@ -138,6 +141,11 @@ impl Desk {
         let sharing = Arc::clone(&self.setup.sharing);
         let cleared = Cleared { clearing, orders_root, seed, terms, grid, sharing };
         self.cleared.insert(slot, cleared);
+        let digests = orders.into_iter().map(|(point, order)| (point, order.digest)).collect();
+        self.closed.insert(slot, digests);
+        while self.closed.len() > KEPT_CLOSED {
+            self.closed.pop_first();
+        }
         self.next_gate = slot.next();
     }
 

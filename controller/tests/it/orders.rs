@@ -1,13 +1,14 @@
 //! Orders on the wire: both sides in one message, what is refused of them, and what of them trades.
 
 use controller::bundle::{Trust, verify};
-use controller::desk::Input;
+use controller::config::MarketConfig;
+use controller::desk::{Desk, Input, Saved};
 use protocol::{Down, Fill, Order, Signed, Step, Up};
 use units::Slot;
 
-use crate::desk::{pass, read_all, with_baseline};
+use crate::desk::{copy, pass, read_all, with_baseline};
 use crate::record::bundle;
-use crate::street::{Home, START, Street, message, steps};
+use crate::street::{Home, START, Street, message, setup, steps};
 
 #[tokio::test]
 async fn a_price_curve_is_one_order_and_pegs_follow_the_tariff() {
@@ -120,16 +121,45 @@ async fn one_order_trades_on_whichever_side_clears() {
 
 #[tokio::test]
 async fn a_book_holds_as_many_orders_as_it_says_whatever_sides_they_have() {
-    let mut street = with_baseline().await;
+    let mut street = Street::open(4).await;
+    let market = MarketConfig { max_orders: 3, ..MarketConfig::default() };
+    let setup = setup(&street.homes, &street.grid, &market);
+    street.desk = Desk::restore(setup, Saved::default(), street.now_ms).expect("nothing yet");
     let slot = START.offset(3);
     street.at(slot.start_ms() - 800_000).await;
     let orders: Vec<Input> = street.homes.iter_mut().map(|home| flexible(home, slot)).collect();
     street.step(orders).await;
-    for home in 0..4 {
-        assert!(street.verdicts(home).last().expect("an answer").accepted);
+    let again = flexible(&mut street.homes[0], slot);
+    street.step(vec![again]).await;
+    for (home, accepted) in [(0, true), (1, true), (2, true), (3, false)] {
+        let verdict = street.verdicts(home).pop().expect("an answer");
+        assert_eq!(verdict.accepted, accepted, "{home}: {}", verdict.reason);
+        assert!(accepted || verdict.reason == "book is full: 3 orders", "{}", verdict.reason);
     }
+    // Three orders are six curves.
     street.at(slot.start_ms() - 60_000).await;
-    assert_eq!(street.count("SELECT orders FROM clearing ORDER BY slot DESC LIMIT 1").await, 4);
+    assert_eq!(street.count("SELECT orders FROM clearing ORDER BY slot DESC LIMIT 1").await, 3);
+}
+
+#[tokio::test]
+async fn an_order_that_is_sent_again_gets_the_same_answer_even_after_its_gate() {
+    let mut street = with_baseline().await;
+    let slot = START.offset(3);
+    street.at(slot.start_ms() - 800_000).await;
+    let order = flexible(&mut street.homes[1], slot);
+    let [again, late] = [copy(&order), copy(&order)];
+    street.step(vec![order]).await;
+    street.step(vec![again]).await;
+    street.at(slot.start_ms() - 60_000).await;
+    street.step(vec![late]).await;
+    let verdicts = street.verdicts(1).split_off(1);
+    assert_eq!(verdicts.iter().map(|verdict| verdict.accepted).collect::<Vec<_>>(), [true; 3]);
+    assert_eq!(street.count("SELECT COUNT(*) FROM refusal").await, 0);
+    // Another one is too late.
+    let other = flexible(&mut street.homes[1], slot);
+    street.step(vec![other]).await;
+    let verdict = street.verdicts(1).pop().expect("an answer");
+    assert!(verdict.reason.starts_with("after the gate"), "{}", verdict.reason);
 }
 
 /// What is wrong with an order, the reason it is counted by, and a part of the sentence.
