@@ -27,6 +27,8 @@ describe('sharing in words', () => {
     expect(words[1]).toBe('For the rest you pay €0.06 to the supplier.');
     expect(words[2]).toContain('you pay €0.02 to them');
     expect(words[3]).toContain('your part of what the allocation leaves');
+    const all = legalSums([row(284, 0, { ...legal, taken_wh: 284, residual_nano: 0 })])!;
+    expect(legalWords(all, 'EUR')[1]).toBe('The supplier bills you nothing.');
     expect(legalSums([row(100, 0, null)])).toBeNull();
   });
 });

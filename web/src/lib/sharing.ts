@@ -81,7 +81,7 @@ export function legalWords(sums: LegalSums, currency: string): string[] {
     ...(sums.exported > 0 ? [`${energy(sums.given)} of the ${energy(sums.exported)} you fed in went to neighbours`] : []),
   ];
   const law = energies.length > 0 ? `In law, ${energies.join(', and ')}.` : 'In law, nothing was allocated: your meter stood still.';
-  const supplier = `For the rest you ${paysOrGets(sums.residual, currency)} ${sums.residual < 0 ? 'from' : 'to'} the supplier.`;
+  const supplier = sums.residual === 0 ? 'The supplier bills you nothing.' : `For the rest you ${paysOrGets(sums.residual, currency)} ${sums.residual < 0 ? 'from' : 'to'} the supplier.`;
   const neighbours =
     sums.difference === 0
       ? 'With your neighbours you are even.'
