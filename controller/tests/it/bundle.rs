@@ -225,9 +225,16 @@ proptest! {
         let report = check(seal_again(&changed).as_bytes());
         // A bound that was never touched may move, and an epoch that says that it began before the
         // bundle is the chain's to judge; everything else is bound by something signed.
-        let free = ["gate_lead_s", "max_import_w", "max_export_w", "received_ms", "from_slot"]
-            .iter()
-            .any(|name| text[..start].ends_with(&format!("\"{name}\":")));
+        let free = [
+            "gate_lead_s",
+            "correct_within_slots",
+            "max_import_w",
+            "max_export_w",
+            "received_ms",
+            "from_slot",
+        ]
+        .iter()
+        .any(|name| text[..start].ends_with(&format!("\"{name}\":")));
         // Why a reading does not count is told in words, and these may hold a time of day.
         let told = text.starts_with(r#"{"kind":"reading","quarantine":"#)
             && !text[..start].contains(r#","reading":{"#);
