@@ -19,7 +19,7 @@ test: web/dist/index.html contracts/node_modules/.done $(VENV)/.done
 	cd web && npm run --silent check && npm run --silent test
 	cargo build --quiet -p sim-grid && node web/tests/against-demo.mjs target/debug/sim-grid
 
-# Built together and started as built: `cargo run` of one package would compile them again with other features.
+# Started as built: `cargo run` would wait once more for whoever else builds.
 BUILD_RELEASE = cargo build --release -p meter-agent -p controller -p sim-grid
 RELEASE = $(or $(CARGO_TARGET_DIR),target)/release
 

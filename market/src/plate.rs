@@ -44,8 +44,8 @@ pub struct Plate {
 ///
 /// `rank` orders equals where a last watt-hour cannot be divided; with distinct ranks the result
 /// does not depend on the order of the lots. Takes time and memory linear in the lots: about
-/// 12 bytes per lot beside them, as many again for lots that share at the price, and at most
-/// 2 MiB for the table of prices.
+/// 12 bytes per lot beside them, up to 56 more for each that shares at the price, and at most 2 MiB
+/// for the table of prices.
 ///
 /// # Errors
 /// [`LotFault`] when a lot is out of range.
