@@ -33,9 +33,9 @@ const EDGE_DELAY: Duration = Duration::from_millis(40);
 /// How long the meter's registers wait for those of the generators at an edge, real time.
 const SETTLE: Duration = Duration::from_millis(300);
 
-/// How long an order may take to the operator, milliseconds of real time, and how much of market time
-/// that may be where it runs fast.
-const ORDER_LEAD_MS: u64 = 250;
+/// How long an order may take to the operator, milliseconds of real time: it is saved before it is sent,
+/// and disks of small machines are slow. And how much of market time that may be where it runs fast.
+const ORDER_LEAD_MS: u64 = 1_000;
 const MOST_ORDER_LEAD_MS: i64 = Slot::LENGTH_MS / 8;
 
 /// How long the tasks get to take their leave, real time.
