@@ -109,12 +109,15 @@ impl Household {
         }
     }
 
-    /// Forgets readings that are settled; returns the digests of those up to `slot`.
+    /// Forgets readings that are settled; returns the digests of those up to `slot`, or up to where
+    /// a full bill ended before it.
     pub(super) fn release(&mut self, slot: Slot, settled: Option<(Slot, Registers)>) -> Vec<B256> {
         self.settled = settled;
-        let later = self.edges.split_off(&slot.next());
-        self.edges = later;
-        let later = self.marks.split_off(&slot.next());
+        let ends = settled.map_or(slot, |(to, _)| to);
+        let is_full = self.edges.range(..=slot).next_back().is_some_and(|(&edge, _)| edge > ends);
+        let first_kept = if is_full { ends } else { slot }.next();
+        self.edges = self.edges.split_off(&first_kept);
+        let later = self.marks.split_off(&first_kept);
         let released = std::mem::replace(&mut self.marks, later);
         if let Some((_, newest)) = released.last_key_value() {
             self.settled_seq = newest.seq;

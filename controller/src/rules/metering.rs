@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use protocol::MAX_LATE_LINES;
 use serde::{Deserialize, Serialize};
 use units::{Energy, Slot};
 
@@ -49,7 +50,9 @@ pub struct Metering {
 ///
 /// Each reading closes a span from the one before. A span of exactly the slot is on time, every
 /// other span up to the slot is late: its energy belongs to the slot in which it ends. The first
-/// reading ever is where counting starts. Readings after the slot are left alone.
+/// reading ever is where counting starts. Readings after the slot are left alone, and so is what is
+/// more than [`MAX_LATE_LINES`] spans late: the next slot goes on there, so that a bill stays a
+/// message however long a meter was away.
 #[must_use]
 pub fn meter(
     settled: Option<(Slot, Registers)>,
@@ -61,6 +64,9 @@ pub fn meter(
         if let Some((from, before)) = metering.settled {
             if edge <= from {
                 continue;
+            }
+            if metering.late.len() == MAX_LATE_LINES {
+                break;
             }
             let span = span(from, before, edge, registers);
             if edge == slot && span.slots == 1 {
@@ -75,7 +81,8 @@ pub fn meter(
 }
 
 /// The first late span of exactly one slot, before `next`, that `takes` a slot of its own, with the
-/// spans before it that do not. None when there is no such span.
+/// spans before it that do not. None when there is no such span, or more before it than fit into a
+/// bill.
 pub(super) fn meter_first(
     settled: Option<(Slot, Registers)>,
     edges: &BTreeMap<Slot, Registers>,
@@ -94,6 +101,9 @@ pub(super) fn meter_first(
         if span.slots == 1 && takes(edge) {
             metering.on_time = Some(span);
             return Some(metering);
+        }
+        if metering.late.len() == MAX_LATE_LINES {
+            return None;
         }
         metering.late.push(span);
     }
@@ -151,6 +161,12 @@ mod tests {
         check(Some((5, 100)), &[(8, 190)], 8, (None, &[(8, 90)], Some(8)));
         // A late edge arrives while the present one is missing.
         check(Some((5, 100)), &[(6, 130)], 7, (None, &[(6, 30)], Some(6)));
+        // What is late beyond a bill's bound waits for the next bill, the slot's own energy too.
+        let all: Vec<(i64, i64)> = (0..=40).map(|number| (number, number * 10)).collect();
+        let first: Vec<(i64, i64)> = (1..=32).map(|number| (number, 10)).collect();
+        let rest: Vec<(i64, i64)> = (33..=39).map(|number| (number, 10)).collect();
+        check(None, &all, 40, (None, &first, Some(32)));
+        check(Some((32, 320)), &all[33..], 40, (Some(10), &rest, Some(40)));
         // Readings after the slot and before the settled edge do not count.
         check(Some((5, 100)), &[(4, 90), (6, 130), (7, 150)], 6, (Some(30), &[], Some(6)));
     }

@@ -384,7 +384,8 @@ async fn a_forged_later_version_is_named() {
 async fn late_energy_that_was_not_settled_in_its_slot_is_named() {
     // The desk never settles again; the street's configuration says that it should have.
     let market = MarketConfig { correct_within_slots: 0, ..MarketConfig::default() };
-    let street = past_with(market).await;
+    let mut street = past_with(market).await;
+    street.market = MarketConfig::default();
     let report = check(bundle(&street, 1, SLOTS).await.as_bytes());
     assert_eq!(report.counts.corrected, 0);
     let what = "which belongs into a new version of that slot";

@@ -147,7 +147,7 @@ pub fn config(street: &Street) -> Config {
     let path = street.folder.path().join("controller.toml");
     std::fs::write(&path, text).expect("written");
     let sharing = street.sharing.form().clone();
-    Config { sharing, ..Config::load(&path).expect("right") }
+    Config { sharing, market: street.market.clone(), ..Config::load(&path).expect("right") }
 }
 
 pub async fn reader(street: &Street) -> Reader {

@@ -9,6 +9,7 @@ use controller::desk::Input;
 use controller::rules::{self, Member, Metering, SlotBasis, Span, StreetGrid, StreetSharing};
 use market::{Balances, Cumulative, Policy, Terms, Transfer};
 use proptest::prelude::*;
+use protocol::MAX_MESSAGE_BYTES;
 use units::{Energy, Price, Slot};
 
 use crate::record::bundle;
@@ -292,6 +293,53 @@ async fn a_household_that_was_away_for_long_is_settled_in_bounded_steps() {
     }
     assert_eq!(run.street.desk.next_settle(), slot.next());
     check(&run.street, slot.number() - START.number()).await;
+}
+
+/// Beyond the correction window late energy goes with the next bills, as much as fits into each.
+#[tokio::test]
+async fn a_bill_stays_a_message_however_long_a_meter_was_away() {
+    let market = MarketConfig { correct_within_slots: 0, ..market() };
+    let mut street = Street::open_with(4, StreetGrid::default(), market).await;
+    let mut late = Vec::new();
+    for number in 0..=73 {
+        let slot = START.offset(number);
+        street.at(slot.end_ms() + 500).await;
+        let mut readings: Vec<_> =
+            [0, 2, 3].map(|home| street.homes[home].reading(slot, 50, 10)).into();
+        match number {
+            0 => readings.push(street.homes[1].reading(slot, 0, 0)),
+            // It is away, and sends everything at once.
+            1..=70 => late.push(street.homes[1].reading(slot, 100, 0)),
+            71 => {
+                readings.append(&mut late);
+                readings.push(street.homes[1].reading(slot, 100, 0));
+            }
+            _ => readings.push(street.homes[1].reading(slot, 100, 0)),
+        }
+        street.step(readings).await;
+        street.at(slot.end_ms() + 300_001).await;
+        if number == 71 {
+            // A crash in between loses nothing of what waits.
+            street.restart().await;
+        }
+    }
+    let lines = |number: i64| {
+        let delivery = street.delivery(1, START.offset(number)).expect("settled");
+        let size = serde_json::to_vec(&delivery).expect("plain").len();
+        assert!(size <= MAX_MESSAGE_BYTES, "{size} bytes");
+        let late = &delivery.statement.late;
+        let ends = late.last().map(|line| line.slot - START.number());
+        (late.len(), ends, delivery.statement.measured)
+    };
+    assert_eq!(
+        [70, 71, 72, 73].map(lines),
+        [(0, None, false), (32, Some(32), false), (32, Some(64), false), (8, Some(72), true),]
+    );
+    assert_log(&street);
+    assert_eq!(street.settled_balance().await["import"], 73 * (3 * 50 + 100));
+    let text = bundle(&street, 1, 73).await;
+    let report = verify(text.as_bytes(), &Trust::default()).expect("memory can be read");
+    assert!(report.verified, "{:#?}", report.findings);
 }
 
 #[tokio::test]

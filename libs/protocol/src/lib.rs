@@ -24,3 +24,6 @@ pub use topic::{Down, Public, Topic, Up, wildcard_up};
 
 /// Largest message that any party accepts, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 16 * 1024;
+
+/// Most spans of late energy that a settlement adds to a bill, so that it stays a message.
+pub const MAX_LATE_LINES: usize = 32;

@@ -10,7 +10,8 @@ mod sharing;
 use market::{Basis, Late, Own, Terms, charge};
 use protocol::merkle::{self, Frontier};
 use protocol::{
-    Address, Delivery, Domain, Header, LateLine, Peg, Side, Statement, Step, keccak256,
+    Address, Delivery, Domain, Header, LateLine, MAX_LATE_LINES, Peg, Side, Statement, Step,
+    keccak256,
 };
 use units::{Energy, Money, PointId, Price, Slot};
 
@@ -275,7 +276,9 @@ fn registers(statement: &Statement, header: &Header, known: &Knowledge<'_>) -> R
     if !statement.measured {
         same("import of a slot without meter", statement.import_wh, 0)?;
         same("export of a slot without meter", statement.export_wh, 0)?;
-        return withheld_reading(slot, header, known);
+        // A full bill ends before the slot; the slot is settled again when its turn has come.
+        let is_full = statement.late.len() >= MAX_LATE_LINES;
+        return if is_full { Ok(()) } else { withheld_reading(slot, header, known) };
     }
     if fresh.measured {
         continues(billed_to, slot.previous(), "the slot's own energy")?;
