@@ -282,10 +282,11 @@ mod tests {
 
     #[test]
     fn an_answer_too_many_is_not_taken_for_the_next_one() {
-        let script = Scripted::new("read q; echo '[1]'; echo '[2]'; read q; echo '[3]'");
+        let script = Scripted::new("read q; echo '[1]'; echo '[2]'; while read q; do :; done");
         let mut peer = script.peer();
         assert_eq!(peer.ask(&"first", LONG), Ok(vec![1]));
-        // Both were written before anybody asked again, but not necessarily read.
+        // Both are written before anybody asks again, but not necessarily read: until then there is
+        // no answer, for the peer has nothing more to say.
         let said = loop {
             match peer.ask::<Vec<u32>>(&"second", Duration::ZERO) {
                 Err(error) if error.starts_with(NO_ANSWER) => {}
