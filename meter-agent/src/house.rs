@@ -82,7 +82,7 @@ impl Device {
         let Some(trail) = self.trails.get(&quantity) else {
             return if absent { (zero(), None) } else { (Observed::Absent(Absence::NotYet), None) };
         };
-        let Figure { value, rolls_over_at, taken_ms } = &trail.latest;
+        let Figure { value, rolls_over_at, taken_ms, .. } = &trail.latest;
         if *taken_ms < from_ms {
             return (Observed::Absent(Absence::Stale), None);
         }
@@ -234,7 +234,7 @@ mod tests {
     fn say(house: &mut House, device: usize, taken_ms: i64, figures: &[(Quantity, Observed<i64>)]) {
         let mut readout = Readout::default();
         for (quantity, value) in figures {
-            let figure = Figure { value: value.clone(), rolls_over_at: None, taken_ms };
+            let figure = Figure::plain(value.clone(), taken_ms);
             readout.set(*quantity, figure);
         }
         house.device_mut(device).expect("there").take(&readout);

@@ -49,6 +49,35 @@ pub fn rolls_over_at(field: &Field, scale: Option<u16>) -> Option<i64> {
     decimal::scale(modulus, exponent(field, scale).value()?)
 }
 
+/// The smallest step between two values of the field around this one, in its canonical unit: what
+/// the last digit is worth, and for a float the distance to its neighbour, at least 1.
+///
+/// A 32-bit float has 24 binary digits: a counter of 60 000 kWh moves in steps of 4 Wh.
+pub fn resolution(
+    field: &Field,
+    words: &[u16],
+    order: WordOrder,
+    scale: Option<u16>,
+) -> Option<i64> {
+    let raw = bits(words, order);
+    let exponent = exponent(field, scale).value()?;
+    let step = match field.kind {
+        NumberType::Float32 => f32_step(f32::from_bits(low32(raw))),
+        NumberType::Float64 => f64_step(f64::from_bits(raw)),
+        _ => return Some(decimal::scale(1, exponent)?.max(1)),
+    };
+    Some(decimal::scale_float(step, exponent)?.max(1))
+}
+
+/// The distance from a float to the next one away from zero.
+fn f32_step(value: f32) -> f64 {
+    f64::from(value.abs().next_up()) - f64::from(value.abs())
+}
+
+fn f64_step(value: f64) -> f64 {
+    value.abs().next_up() - value.abs()
+}
+
 /// The power of ten that leads to the canonical unit.
 fn exponent(field: &Field, scale: Option<u16>) -> Observed<i32> {
     let fixed = field.scale10 + field.unit.exponent();
@@ -225,6 +254,24 @@ mod tests {
         acc.rolls_over_bits = Some(23);
         acc.scale10 = -1;
         assert_eq!(rolls_over_at(&acc, None), Some(838_860_800));
+    }
+
+    #[test]
+    fn a_register_says_how_fine_it_is() {
+        let step = |kind, unit, bytes: &[u8]| {
+            let words = registers(bytes, WordOrder::Cdab);
+            resolution(&field(kind, unit), &words, WordOrder::Cdab, None)
+        };
+        assert_eq!(step(NumberType::Acc32, Unit::Wh, &7_u32.to_be_bytes()), Some(1_000));
+        // A float of kWh, at 1, 10, 60 and 100 MWh and at 1 GWh.
+        for (kwh, step_mwh) in
+            [(1e3_f32, 61), (1e4, 977), (6e4, 3_906), (1e5, 7_813), (1e6, 62_500)]
+        {
+            let found = step(NumberType::Float32, Unit::Kwh, &kwh.to_be_bytes());
+            assert_eq!(found, Some(step_mwh), "{kwh}");
+        }
+        assert_eq!(step(NumberType::Float64, Unit::Wh, &6e7_f64.to_be_bytes()), Some(1));
+        assert_eq!(step(NumberType::Float32, Unit::Kwh, &f32::NAN.to_be_bytes()), None);
     }
 
     #[test]

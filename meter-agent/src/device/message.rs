@@ -161,7 +161,7 @@ fn read(
             },
         };
         let taken_ms = stated_ms.unwrap_or(now_ms);
-        updates.push((field.key.clone(), Figure { value, rolls_over_at: None, taken_ms }));
+        updates.push((field.key.clone(), Figure::plain(value, taken_ms)));
     }
     Ok(())
 }

@@ -23,6 +23,6 @@ pub use map::{
 };
 pub use message::{Inbox, MessageFault};
 pub use observed::{Absence, Observed};
-pub use readout::{Figure, Figures, Readout};
+pub use readout::{Figure, Figures, Readout, Resets};
 pub use registers::{BlockAnswer, decode_block, readout};
 pub use sunspec::{Chain, ChainFault, Model, Step, Walk};

@@ -2,7 +2,7 @@
 
 use super::decode;
 use super::map::{Block, Derived, DeviceMap, Direction, Quantity};
-use super::{Absence, Figure, Figures, Observed, Readout};
+use super::{Absence, Figure, Figures, Observed, Readout, Resets};
 
 /// What came back for one block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,9 +24,10 @@ pub fn decode_block(
     figures: &mut Figures,
 ) {
     for field in &block.fields {
-        let (value, rolls_over_at) = match answer {
-            BlockAnswer::Unsupported => (Observed::Absent(Absence::Unsupported), None),
-            BlockAnswer::Fault(what) => (Observed::Fault(what.clone()), None),
+        let plain = |value| Figure::plain(value, taken_ms);
+        let figure = match answer {
+            BlockAnswer::Unsupported => plain(Observed::Absent(Absence::Unsupported)),
+            BlockAnswer::Fault(what) => plain(Observed::Fault(what.clone())),
             BlockAnswer::Words(words) => {
                 let registers = |at: u16, count: u16| {
                     let from = usize::from(at.checked_sub(block.address)?);
@@ -38,15 +39,19 @@ pub fn decode_block(
                         let (order, scale) = (field.order.unwrap_or(block.order), scale.flatten());
                         let value = decode::number(field, number, order, scale, sunspec)
                             .map(|value| value * field.positive_means.map_or(1, Direction::sign));
-                        (value, decode::rolls_over_at(field, scale))
+                        Figure {
+                            rolls_over_at: decode::rolls_over_at(field, scale),
+                            resolution: decode::resolution(field, number, order, scale),
+                            ..plain(value)
+                        }
                     }
-                    _ => (Observed::Fault(format!("{} lies outside the answer", field.key)), None),
+                    _ => plain(Observed::Fault(format!("{} lies outside the answer", field.key))),
                 }
             }
         };
         let known = figures.get(&field.key).is_some_and(|known| known.value.as_value().is_some());
         if !known {
-            figures.insert(field.key.clone(), Figure { value, rolls_over_at, taken_ms });
+            figures.insert(field.key.clone(), figure);
         }
     }
 }
@@ -73,6 +78,7 @@ pub fn readout(map: &DeviceMap, figures: &Figures) -> Readout {
 fn derive(derived: &Derived, figures: &Figures) -> Option<Figure> {
     let mut total = Observed::Value(0_i64);
     let mut taken_ms = i64::MAX;
+    let (mut resolution, mut resets) = (Some(0_i64), Resets::Never);
     let required = derived.plus.iter().map(|name| (name, 1, true));
     let subtracted = derived.minus.iter().map(|name| (name, -1, true));
     let optional = derived.plus_optional.iter().map(|name| (name, 1, false));
@@ -86,6 +92,9 @@ fn derive(derived: &Derived, figures: &Figures) -> Option<Figure> {
             continue;
         }
         taken_ms = taken_ms.min(figure.taken_ms);
+        // Steps add up, and a sum falls back when a part of it does.
+        resolution = resolution.zip(figure.resolution).map(|(sum, step)| sum.saturating_add(step));
+        resets = if resets == Resets::Never { figure.resets } else { resets };
         let term = figure.value.clone();
         total = total.and_then(|total| {
             term.and_then(|term| match term.checked_mul(sign).and_then(|t| total.checked_add(t)) {
@@ -94,5 +103,5 @@ fn derive(derived: &Derived, figures: &Figures) -> Option<Figure> {
             })
         });
     }
-    Some(Figure { value: total, rolls_over_at: None, taken_ms })
+    Some(Figure { resolution, resets, ..Figure::plain(total, taken_ms) })
 }
