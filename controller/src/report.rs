@@ -5,6 +5,7 @@ use tokio::sync::broadcast::error::RecvError;
 use units::{Price, Slot};
 
 use crate::http::events::Event;
+use crate::rules::MemberPrices;
 use crate::store::read::Reader;
 
 /// Prints a line for every settlement and every anchored epoch until the street closes.
@@ -51,15 +52,24 @@ async fn line(
     json: bool,
 ) -> Result<String, crate::store::read::ReadFault> {
     let row = reader.slot(slot).await?;
-    let Some(header) = row.and_then(|row| row.header) else { return Ok(String::new()) };
+    let Some((method, header)) = row.and_then(|row| row.header.map(|header| (row.method, header)))
+    else {
+        return Ok(String::new());
+    };
     if json {
         return Ok(serde_json::to_string(&header).expect("plain data"));
     }
     let totals = &header.totals;
-    let price = header.price.first().map_or_else(
-        || "no local trade".to_owned(),
-        |&nano| format!("at {}", Price::from_nano_per_wh(nano)),
-    );
+    let trade = match (header.price.first(), MemberPrices::of(&method, &header)) {
+        (Some(&nano), _) => {
+            let price = Price::from_nano_per_wh(nano);
+            format!("traded {:>6} Wh at {price}", header.scheduled_wh)
+        }
+        (None, Some(MemberPrices { buy, sell })) => {
+            format!("members pay {buy} and get {sell}")
+        }
+        (None, None) => format!("traded {:>6} Wh no local trade", header.scheduled_wh),
+    };
     let again = match header.version {
         1 => String::new(),
         version => format!(" (settled again, version {version})"),
@@ -69,8 +79,8 @@ async fn line(
         count => format!(", {count} meters missing"),
     };
     Ok(format!(
-        "{slot}  traded {:>6} Wh {price}; used locally {:>6} Wh, from the grid {:>6} Wh, \
-         to the grid {:>6} Wh{missing}{again}",
-        header.scheduled_wh, totals.local_wh, totals.grid_import_wh, totals.grid_export_wh
+        "{slot}  {trade}; used locally {:>6} Wh, from the grid {:>6} Wh, to the grid {:>6} Wh\
+         {missing}{again}",
+        totals.local_wh, totals.grid_import_wh, totals.grid_export_wh
     ))
 }

@@ -85,7 +85,7 @@ export class FixtureStreet {
     const price = wh === 0 ? null : Math.round((low + high) / 20) * 10;
     this.slots.set(slot, {
       summary: {
-        slot, start_ms: slot * SLOT_MS, state: 'cleared', version: null, retail, feed_in, price, price_low: wh ? low : null, price_high: wh ? high : null,
+        slot, start_ms: slot * SLOT_MS, state: 'cleared', version: null, retail, feed_in, price, price_low: wh ? low : null, price_high: wh ? high : null, members: null,
         orders: orders.length, cleared_wh: wh, method: 'lp', rung: 'lp', measured: null, missing: null, import_wh: null, export_wh: null,
         grid_import_wh: null, grid_export_wh: null, local_wh: null, pv_wh: null, anchored_seq: null,
       },

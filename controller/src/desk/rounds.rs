@@ -189,12 +189,7 @@ impl Desk {
 
     /// How the result came about; without an auction there is none.
     fn method(&self, clearing: &Clearing) -> String {
-        let sharing = &self.setup.sharing;
-        if sharing.takes_orders() {
-            method(clearing)
-        } else {
-            format!("no auction: {}", sharing.form().rule)
-        }
+        self.setup.sharing.method().unwrap_or_else(|| method(clearing))
     }
 
     fn announce_fills(

@@ -8,6 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::error::{ApiError, ErrorView};
+use crate::rules::MemberPrices;
 use crate::store::read::{Level, SlotRow};
 
 /// Most slots per answer.
@@ -59,6 +60,8 @@ pub struct SlotSummary {
     price_low: Option<i64>,
     /// Highest market-clearing price.
     price_high: Option<i64>,
+    /// What members pay and get by a rule without an auction; null with one, and until settled.
+    members: Option<MemberPricesView>,
     /// Orders in the book.
     orders: u32,
     /// Energy traded.
@@ -85,6 +88,15 @@ pub struct SlotSummary {
     pv_wh: Option<i64>,
     /// Epoch on the chain that contains the slot, once it is final.
     anchored_seq: Option<u64>,
+}
+
+/// What a Wh costs and earns among members, rounded; bills are exact.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct MemberPricesView {
+    /// For what a member takes from the street, the supplier's part of it included.
+    buy: i64,
+    /// For what a member gives to the street.
+    sell: i64,
 }
 
 /// Newest slots first.
@@ -224,6 +236,12 @@ impl From<SlotRow> for SlotSummary {
             price: row.price.map(Price::nano_per_wh),
             price_low: row.interval.map(|(low, _)| low.nano_per_wh()),
             price_high: row.interval.map(|(_, high)| high.nano_per_wh()),
+            members: header.and_then(|header| MemberPrices::of(&row.method, header)).map(
+                |prices| MemberPricesView {
+                    buy: prices.buy.nano_per_wh(),
+                    sell: prices.sell.nano_per_wh(),
+                },
+            ),
             orders: row.orders,
             cleared_wh: row.cleared.wh(),
             measured: header.map(|header| header.statements.saturating_sub(header.missing)),

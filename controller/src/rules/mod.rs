@@ -20,7 +20,7 @@ pub use revision::{
     Cleared, Found, MAX_CORRECT_WITHIN, Revision, find, moved, rewarded, settle_again,
 };
 pub use settling::{Member, Outcome, Place, SettlingFault, SlotBasis, settle_slot};
-pub use sharing::{Shared, StreetSharing, StreetSharingFault};
+pub use sharing::{MemberPrices, Shared, StreetSharing, StreetSharingFault};
 pub use street_grid::{
     GridForm, NO_MARKET, PriceTree, StreetGrid, StreetGridFault, network, on_wire,
 };

@@ -8,12 +8,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use market::sharing::{
-    Allocation, Key, KeyFault, Overlay, Per, Rule, Shares, Sharing, SharingFault, allocate,
-    overlay, share, trades,
+    Allocation, Key, KeyFault, Overlay, Per, Rule, Shares, Sharing, SharingFault, Street, allocate,
+    overlay, rates, share, trades,
 };
-use market::{Balances, Clearing, LedgerFault, Metered, Reason, Settlement, Transfer};
-use protocol::{B256, LegalLine, SharingLine, keccak256};
-use units::{Money, PointId};
+use market::{Balances, Clearing, LedgerFault, Metered, Reason, Settlement, Terms, Transfer};
+use protocol::{B256, Header, LegalLine, SharingLine, keccak256};
+use units::{Energy, Money, PointId, Price};
 
 use super::{SettlingFault, rank};
 
@@ -22,6 +22,42 @@ use super::{SettlingFault, rank};
 pub struct StreetSharing {
     form: Sharing,
     digest: B256,
+}
+
+/// What stands before the rule where a clearing says how its result came about.
+const NO_AUCTION: &str = "no auction: ";
+
+/// What a Wh costs and earns among members by a rule without an auction, rounded for display: bills
+/// are exact shares of exact sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemberPrices {
+    /// For what a member takes from the street, the supplier's part of it included.
+    pub buy: Price,
+    /// For what a member gives to the street.
+    pub sell: Price,
+}
+
+impl MemberPrices {
+    /// The prices of a settled slot; none with an auction and where everybody is alone. `method` is how
+    /// the slot was cleared.
+    #[must_use]
+    pub fn of(method: &str, header: &Header) -> Option<Self> {
+        let rule: Rule = method.strip_prefix(NO_AUCTION)?.parse().ok()?;
+        let price = Price::from_nano_per_wh;
+        let terms = Terms::new(price(header.retail), price(header.feed_in)).ok()?;
+        if let Rule::Allocated { price } = rule {
+            let inside = price.price(terms);
+            return Some(Self { buy: inside, sell: inside });
+        }
+        if rule == Rule::None {
+            return None;
+        }
+        let wh = Energy::from_wh;
+        let street = Street { import: wh(header.short_wh), export: wh(header.long_wh) };
+        let rates = rates(rule, terms, street).ok()??;
+        let whole = |rate: market::sharing::Ratio| Some(price(rate.times(1)?.try_into().ok()?));
+        Some(Self { buy: whole(rates.buy)?, sell: whole(rates.sell)? })
+    }
 }
 
 /// Why a street cannot share so.
@@ -77,6 +113,12 @@ impl StreetSharing {
     #[must_use]
     pub const fn form(&self) -> &Sharing {
         &self.form
+    }
+
+    /// How a clearing without orders came about; none where there is an auction.
+    #[must_use]
+    pub fn method(&self) -> Option<String> {
+        (!self.takes_orders()).then(|| format!("{NO_AUCTION}{}", self.form.rule))
     }
 
     /// Its JSON, whose Keccak-256 the digest is.

@@ -237,6 +237,12 @@ async fn the_grid_operator_gets_its_file_and_a_member_its_words() {
     );
     assert_eq!(street["takes_orders"], false);
     assert_eq!(street["form"]["key"]["static"]["keys"]["H02"], 250_000);
+    // All of the export stays inside at the middle; of the import the supplier's part is dearer.
+    let prices = world.json(&format!("/api/v1/slots/{slot}")).await["members"].clone();
+    let middle = (RETAIL + FEED_IN) / 2;
+    let buy = (EXPORT * middle + (810 - EXPORT) * RETAIL) / 810;
+    assert_eq!(prices["sell"], middle);
+    assert!(prices["buy"].as_i64().is_some_and(|shown| (shown - buy).abs() <= 1), "{prices}");
     let bill = world.json("/api/v1/households/H03").await["statements"][0].clone();
     let legal = &bill["sharing"]["legal"];
     assert_eq!((&legal["taken_wh"], &bill["local_import_wh"]), (&100.into(), &100.into()));

@@ -20,6 +20,8 @@ interface Cell {
   retail: number | null;
   feedIn: number | null;
   price: number | null;
+  /** What giving earns, where a rule has two prices. */
+  gets: number | null;
   volume: number | null;
   settled: boolean;
 }
@@ -35,11 +37,18 @@ export function cells({ days, slots, offers }: PriceDay): Cell[] {
       known: one,
       retail: tariff ? centsPerKwh(tariff.retail) : null,
       feedIn: tariff ? centsPerKwh(tariff.feed_in) : null,
-      price: one?.price == null ? null : centsPerKwh(one.price),
+      price: local(one, 'buy'),
+      gets: one?.members == null ? null : local(one, 'sell'),
       volume: one ? (one.local_wh ?? one.cleared_wh) / 1000 : null,
       settled: one?.state === 'settled',
     };
   });
+}
+
+/** The auction's price, or what a rule makes members pay and get. */
+function local(slot: SlotSummary | undefined, side: 'buy' | 'sell'): number | null {
+  const nano = slot?.price ?? slot?.members?.[side];
+  return nano == null ? null : centsPerKwh(nano);
 }
 
 export function prices(day: PriceDay, look: Look) {
@@ -84,6 +93,7 @@ export function prices(day: PriceDay, look: Look) {
         areaStyle: { color: palette.tone.grid, opacity: 0.13 },
       },
       { ...step, ...plot(0), data: all.map((cell) => cell.price), lineStyle: { color: palette.tone.near, width: 3 }, z: 4 },
+      { ...step, ...plot(0), data: all.map((cell) => cell.gets), lineStyle: { color: palette.tone.near, width: 2, type: 'dashed' }, z: 4 },
       {
         type: 'bar',
         ...plot(1),
@@ -133,7 +143,8 @@ function hint(cell: Cell | undefined, currency: string, { palette }: Look) {
   const lines = [row(palette.tone.grid, 'grid asks', finePrice(nano(cell.retail), currency))];
   if (cell.known) {
     const local = cell.price === null ? 'no trade' : finePrice(nano(cell.price), currency);
-    lines.push(row(palette.tone.near, 'neighbours', local));
+    lines.push(row(palette.tone.near, cell.gets === null ? 'neighbours' : 'members pay', local));
+    if (cell.gets !== null) lines.push(row(palette.tone.near, 'members get', finePrice(nano(cell.gets), currency)));
   }
   lines.push(row(palette.tone.grid, 'grid pays', finePrice(nano(cell.feedIn ?? 0), currency)));
   if (cell.volume !== null) lines.push(row(palette.tone.near, cell.settled ? 'went between neighbours' : 'traded, not yet delivered', energy(cell.volume * 1000)));

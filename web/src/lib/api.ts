@@ -40,6 +40,8 @@ export interface SlotSummary {
   price: number | null;
   price_low: number | null;
   price_high: number | null;
+  /** What members pay and get by a rule without an auction. */
+  members: { buy: number; sell: number } | null;
   orders: number;
   cleared_wh: number;
   method: string;

@@ -7,7 +7,7 @@ const say = (sentence: Sentence) => plain(sentence).replaceAll(NBSP, ' ');
 const SLOT = slotOf(Date.UTC(2016, 6, 20, 12));
 
 const slot: SlotSummary = {
-  slot: SLOT, start_ms: SLOT * 900_000, state: 'settled', version: 1, retail: 288_000, feed_in: 123_100, price: 194_000, price_low: 190_000, price_high: 198_000,
+  slot: SLOT, start_ms: SLOT * 900_000, state: 'settled', version: 1, retail: 288_000, feed_in: 123_100, price: 194_000, price_low: 190_000, price_high: 198_000, members: null,
   orders: 41, cleared_wh: 2_300, method: 'lp', rung: 'lp', measured: 41, missing: 0, import_wh: 5_000, export_wh: 2_300, grid_import_wh: 2_700, grid_export_wh: 0, local_wh: 2_300, pv_wh: 4_000, anchored_seq: null,
 };
 const live: Street['live'] = { age_ms: 400, reporting: 41, households: 41, pv_w: 0, home_w: 0, battery_charge_w: 0, battery_discharge_w: 0, grid_import_w: 0, grid_export_w: 0, shared_w: 0 };
@@ -39,6 +39,7 @@ describe('slot', () => {
   const rows: [SlotSummary, string][] = [
     [slot, 'From 14:00 to 14:15, 2.30 kWh went from neighbour to neighbour at 19.4 ct.'],
     [{ ...slot, state: 'cleared', local_wh: null, grid_import_wh: null }, 'From 14:00 to 14:15, 2.30 kWh will go from neighbour to neighbour at 19.4 ct.'],
+    [{ ...slot, price: null, members: { buy: 205_550, sell: 150_000 } }, 'From 14:00 to 14:15, 2.30 kWh went from neighbour to neighbour; members pay 20.6 ct and get 15.0 ct.'],
     [{ ...slot, local_wh: 0, price: null }, 'From 14:00 to 14:15 nothing went between neighbours; the grid delivered 2.70 kWh.'],
     [{ ...slot, state: 'cleared', local_wh: null, grid_import_wh: null, cleared_wh: 0, price: null }, 'From 14:00 to 14:15 nothing will go between neighbours.'],
   ];

@@ -64,7 +64,7 @@ export function slotSentence(slot: SlotSummary, currency: string): Sentence {
     const bought = slot.grid_import_wh === null ? '' : `; the grid delivered ${energy(slot.grid_import_wh)}`;
     return [`${when} nothing ${verb} between neighbours${bought}.`];
   }
-  const at = slot.price === null ? '' : ` at ${price(slot.price, currency)}`;
+  const at = slot.price !== null ? ` at ${price(slot.price, currency)}` : slot.members ? `; members pay ${price(slot.members.buy, currency)} and get ${price(slot.members.sell, currency)}` : '';
   return [`${when}, `, tone('near', energy(local)), ` ${verb} from neighbour to neighbour${at}.`];
 }
 
