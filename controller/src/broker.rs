@@ -4,7 +4,8 @@
 //! sender, and only the controller's receipts release a household's journal.
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 
 use rumqttd::{Broker, Config, ConnectionSettings, RouterConfig, ServerSettings};
 
@@ -12,6 +13,8 @@ use rumqttd::{Broker, Config, ConnectionSettings, RouterConfig, ServerSettings};
 pub const MAX_PACKET_BYTES: usize = 64 * 1024;
 /// Most clients at a time.
 const MAX_CLIENTS: usize = 2_000;
+/// Pause between two looks whether it listens.
+const WAIT: Duration = Duration::from_millis(10);
 
 /// Why there is no broker.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +44,19 @@ pub fn start(listen: SocketAddr) -> Result<(), BrokerFault> {
             }
         })
         .map_err(|source| BrokerFault { listen, source })?;
+    await_listening(listen);
     Ok(())
+}
+
+/// Waits until the broker takes connections, so that nobody's first attempt fails and is worth a
+/// warning. It is not waited for long: clients try again anyway.
+fn await_listening(listen: SocketAddr) {
+    for _ in 0..100 {
+        if TcpStream::connect_timeout(&listen, WAIT).is_ok() {
+            return;
+        }
+        std::thread::sleep(WAIT);
+    }
 }
 
 fn config(listen: SocketAddr) -> Config {
