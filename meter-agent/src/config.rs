@@ -241,7 +241,7 @@ impl Config {
     pub fn maps(&self) -> Result<Vec<DeviceMap>, LibraryError> {
         let library = Library::load(self.devices_dir.as_deref())?;
         let map = |device: &DeviceConfig| {
-            let map = library.find(&device.map)?.clone();
+            let map = library.find(&device.map)?;
             Ok(match device.positive_means {
                 Some(direction) => map.with_positive_means(direction),
                 None => map,

@@ -51,6 +51,13 @@ pub fn scale_float(value: f64, exponent: i32) -> Option<i64> {
     i64::try_from(scaled).ok()
 }
 
+/// `value / by`, rounded half away from zero; `by` is at least 1.
+#[must_use]
+pub fn divide_by(value: i64, by: i64) -> i64 {
+    let quotient = divide(i128::from(value), i128::from(by));
+    i64::try_from(quotient).expect("no larger than the value")
+}
+
 /// Quotient rounded half away from zero.
 fn divide(value: i128, by: i128) -> i128 {
     let (quotient, rest) = (value / by, value % by);

@@ -1,41 +1,80 @@
 //! Registers to numbers: widths, byte orders, sentinels and scale factors.
 
-use super::map::{Field, NumberType, Zero};
-use super::{Absence, Observed, WordOrder, decimal};
+use super::fields::{Field, NumberType, Sentinels, Valid, WordOrder, Zero};
+use super::quantity::{State, Unit};
+use super::{Absence, Observed, decimal};
 
 /// SunSpec's mark for a scale factor that is not there.
 const NO_SCALE: u16 = 0x8000;
 /// Range of SunSpec scale factors.
 const SCALES: std::ops::RangeInclusive<i16> = -10..=10;
 
-/// A field's value in its canonical unit.
+/// A field's value in its canonical unit, before what positive means.
 ///
 /// `words` are the field's registers, `scale` the content of its scale register when it has one;
-/// with `sunspec` the sentinels of that standard apply.
+/// `sentinels` are those of the block.
 pub fn number(
     field: &Field,
     words: &[u16],
     order: WordOrder,
     scale: Option<u16>,
-    sunspec: bool,
+    sentinels: Option<Sentinels>,
 ) -> Observed<i64> {
     let raw = bits(words, order);
-    if is_sentinel(field, raw, sunspec) {
+    if is_sentinel(field, raw, sentinels) {
         return Observed::Absent(Absence::Sentinel);
     }
-    exponent(field, scale).and_then(|exponent| {
+    if field.unit == Unit::State {
+        return state(field, raw);
+    }
+    let scaled = exponent(field, scale).and_then(|exponent| {
         let value = match field.kind {
             NumberType::Float32 => {
                 decimal::scale_float(f64::from(f32::from_bits(low32(raw))), exponent)
             }
             NumberType::Float64 => decimal::scale_float(f64::from_bits(raw), exponent),
-            _ => decimal::scale(integer(field.kind, raw), exponent),
+            _ => decimal::scale(integer(field.kind, raw) + i128::from(field.offset), exponent),
         };
         match value {
-            Some(value) => Observed::Value(value),
+            Some(value) => Observed::Value(decimal::divide_by(value, field.unit.divisor())),
             None => Observed::Fault(format!("{} of {raw:#x} is out of range", field.key)),
         }
-    })
+    });
+    scaled.and_then(|value| believed(&field.key, value, field.valid, field.unit))
+}
+
+/// A value, unless it lies outside what the map believes.
+pub fn believed(key: &str, value: i64, valid: Option<Valid>, unit: Unit) -> Observed<i64> {
+    let edge =
+        |edge: i64| decimal::scale(i128::from(edge), unit.exponent()).map(|e| e / unit.divisor());
+    match valid {
+        Some(valid)
+            if edge(valid.min).is_some_and(|min| value < min)
+                || edge(valid.max).is_some_and(|max| value > max) =>
+        {
+            Observed::Fault(format!(
+                "{key} is {value} {}, outside {} to {} that this device can mean",
+                unit.canonical(),
+                valid.min,
+                valid.max
+            ))
+        }
+        _ => Observed::Value(value),
+    }
+}
+
+/// A word in the vocabulary of states.
+fn state(field: &Field, raw: u64) -> Observed<i64> {
+    let found = if field.state_bits.is_empty() {
+        field.states.get(&integer(field.kind, raw).to_string()).copied()
+    } else {
+        let lowest = field.state_bits.iter().find(|&(&bit, _)| raw >> bit & 1 == 1);
+        Some(lowest.map_or(State::Idle, |(_, &state)| state))
+    };
+    match found {
+        Some(state) => Observed::Value(state.code()),
+        None => Observed::Fault(format!("{} is {raw}, which the map does not know", field.key)),
+    }
 }
 
 /// Where the field's counter starts again, in its canonical unit.
@@ -46,11 +85,13 @@ pub fn rolls_over_at(field: &Field, scale: Option<u16>) -> Option<i64> {
         _ => return None,
     };
     let modulus = 1_i128.checked_shl(bits)?;
-    decimal::scale(modulus, exponent(field, scale).value()?)
+    let scaled = decimal::scale(modulus, exponent(field, scale).value()?)?;
+    Some(decimal::divide_by(scaled, field.unit.divisor()))
 }
 
 /// The smallest step between two values of the field around this one, in its canonical unit: what
-/// the last digit is worth, and for a float the distance to its neighbour, at least 1.
+/// the last digit is worth, and for a float the distance to its neighbour, at least 1, and at least
+/// what the map says.
 ///
 /// A 32-bit float has 24 binary digits: a counter of 60 000 kWh moves in steps of 4 Wh.
 pub fn resolution(
@@ -64,9 +105,12 @@ pub fn resolution(
     let step = match field.kind {
         NumberType::Float32 => f32_step(f32::from_bits(low32(raw))),
         NumberType::Float64 => f64_step(f64::from_bits(raw)),
-        _ => return Some(decimal::scale(1, exponent)?.max(1)),
+        _ => 1.0,
     };
-    Some(decimal::scale_float(step, exponent)?.max(1))
+    let carried = decimal::scale_float(step, exponent)?.max(1);
+    let carried = decimal::divide_by(carried, field.unit.divisor()).max(1);
+    let stated = field.counter.and_then(|counter| counter.resolution_mwh);
+    Some(stated.map_or(carried, |stated| carried.max(stated)))
 }
 
 /// The distance from a float to the next one away from zero.
@@ -119,27 +163,31 @@ fn integer(kind: NumberType, raw: u64) -> i128 {
     }
 }
 
-fn is_sentinel(field: &Field, raw: u64, sunspec: bool) -> bool {
+fn is_sentinel(field: &Field, raw: u64, sentinels: Option<Sentinels>) -> bool {
     if field.sentinels.contains(&raw) {
         return true;
     }
+    let width = u32::from(field.kind.registers()) * 16;
+    let ones = u64::MAX >> (64 - width);
+    let top = 1 << (width - 1);
     match field.kind {
         NumberType::Float32 => !f32::from_bits(low32(raw)).is_finite(),
         NumberType::Float64 => !f64::from_bits(raw).is_finite(),
         NumberType::Acc32 | NumberType::Acc64 => raw == 0 && field.zero != Some(Zero::Value),
-        _ if !sunspec => false,
-        NumberType::Int16 => raw == 0x8000,
-        NumberType::Uint16 => raw == 0xffff,
-        NumberType::Int32 => raw == 0x8000_0000,
-        NumberType::Uint32 => raw == 0xffff_ffff,
-        NumberType::Int64 => raw == 1 << 63,
-        NumberType::Uint64 => raw == u64::MAX,
+        NumberType::Uint16 | NumberType::Uint32 | NumberType::Uint64 => {
+            sentinels.is_some() && raw == ones
+        }
+        NumberType::Int16 | NumberType::Int32 | NumberType::Int64 => match sentinels {
+            None => false,
+            Some(Sentinels::Sunspec) => raw == top,
+            Some(Sentinels::Largest) => raw == top - 1,
+            Some(Sentinels::Ones) => raw == ones,
+        },
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Unit;
     use super::*;
 
     fn field(kind: NumberType, unit: Unit) -> Field {
@@ -155,8 +203,18 @@ mod tests {
             zero: None,
             positive_means: None,
             rolls_over_bits: None,
+            offset: 0,
+            counter: None,
+            valid: None,
+            states: std::collections::BTreeMap::new(),
+            state_bits: std::collections::BTreeMap::new(),
+            optional: false,
+            unverified: false,
+            when: None,
         }
     }
+
+    const SUNSPEC: Option<Sentinels> = Some(Sentinels::Sunspec);
 
     /// Encodes big-endian bytes as registers in an order; the inverse of what is tested.
     fn registers(bytes: &[u8], order: WordOrder) -> Vec<u16> {
@@ -179,7 +237,7 @@ mod tests {
         let check = |kind, bytes: &[u8], expected: i64| {
             for order in ORDERS {
                 let words = registers(bytes, order);
-                let found = number(&field(kind, Unit::MilliV), &words, order, None, true);
+                let found = number(&field(kind, Unit::MilliV), &words, order, None, SUNSPEC);
                 assert_eq!(found, Observed::Value(expected), "{kind:?} {order:?}");
             }
         };
@@ -200,7 +258,7 @@ mod tests {
         let check = |kind, bytes: &[u8]| {
             for order in ORDERS {
                 let words = registers(bytes, order);
-                let found = number(&field(kind, Unit::W), &words, order, None, true);
+                let found = number(&field(kind, Unit::W), &words, order, None, SUNSPEC);
                 assert_eq!(found, Observed::Absent(Absence::Sentinel), "{kind:?} {order:?}");
             }
         };
@@ -219,7 +277,7 @@ mod tests {
 
     #[test]
     fn plain_registers_have_only_the_sentinels_of_their_map() {
-        let word = |field: &Field, raw| number(field, &[raw], WordOrder::Abcd, None, false);
+        let word = |field: &Field, raw| number(field, &[raw], WordOrder::Abcd, None, None);
         let mut plain = field(NumberType::Int16, Unit::MilliV);
         assert_eq!(word(&plain, 0x8000), Observed::Value(-32_768));
         plain.sentinels = vec![0x7fff];
@@ -232,7 +290,7 @@ mod tests {
         let check = |scale: i16, expected: Observed<i64>| {
             let scale = Some(scale.cast_unsigned());
             let power = field(NumberType::Int16, Unit::W);
-            assert_eq!(number(&power, &[1_234], WordOrder::Abcd, scale, true), expected);
+            assert_eq!(number(&power, &[1_234], WordOrder::Abcd, scale, SUNSPEC), expected);
         };
         check(0, Observed::Value(1_234_000));
         check(-1, Observed::Value(123_400));
@@ -278,6 +336,6 @@ mod tests {
     fn a_new_meter_may_have_counted_nothing_yet() {
         let mut acc = field(NumberType::Acc32, Unit::Wh);
         acc.zero = Some(Zero::Value);
-        assert_eq!(number(&acc, &[0, 0], WordOrder::Abcd, Some(0), true), Observed::Value(0));
+        assert_eq!(number(&acc, &[0, 0], WordOrder::Abcd, Some(0), SUNSPEC), Observed::Value(0));
     }
 }

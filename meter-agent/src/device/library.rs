@@ -1,28 +1,40 @@
 //! The maps at hand: those compiled in, and those in a user's folder.
+//!
+//! Of the compiled-in files only those are parsed that somebody asks for; a household names three of
+//! them, and its agent should start at once.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::DeviceMap;
-use super::lint;
-use super::map::Transport;
+use super::file::{self, FileFault};
 
 /// Largest map file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 256 * 1024;
 /// Most files in a user's folder that are looked at.
 const MAX_FILES: usize = 500;
 
-const BUILT_IN: [(&str, &str); 9] = [
-    ("sunspec-meter.toml", include_str!("../../devices/sunspec-meter.toml")),
-    ("sunspec-meter-float.toml", include_str!("../../devices/sunspec-meter-float.toml")),
-    ("sunspec-inverter.toml", include_str!("../../devices/sunspec-inverter.toml")),
-    ("sunspec-battery.toml", include_str!("../../devices/sunspec-battery.toml")),
-    ("eastron-sdm630.toml", include_str!("../../devices/eastron-sdm630.toml")),
-    ("shelly-gen2.toml", include_str!("../../devices/shelly-gen2.toml")),
-    ("tasmota.toml", include_str!("../../devices/tasmota.toml")),
-    ("tasmota-sml.toml", include_str!("../../devices/tasmota-sml.toml")),
-    ("dsmr-reader.toml", include_str!("../../devices/dsmr-reader.toml")),
-];
+macro_rules! built_in {
+    ($($stem:literal,)*) => {
+        /// Name without `.toml`, and content. Every id in a file starts with the file's name, or is
+        /// found by looking into all of them.
+        const BUILT_IN: &[(&str, &str)] = &[
+            $(($stem, include_str!(concat!("../../devices/", $stem, ".toml"))),)*
+        ];
+    };
+}
+
+built_in! {
+    "dsmr-reader",
+    "eastron-sdm630",
+    "shelly-gen2",
+    "sunspec-battery",
+    "sunspec-inverter",
+    "sunspec-meter",
+    "sunspec-meter-float",
+    "tasmota",
+    "tasmota-sml",
+}
 
 /// Why there is no map.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +75,10 @@ pub enum LibraryError {
 
 /// Device maps by id.
 #[derive(Debug, Clone)]
-pub struct Library(BTreeMap<String, DeviceMap>);
+pub struct Library {
+    /// Those of the user's folder; they come before the compiled-in ones.
+    own: BTreeMap<String, DeviceMap>,
+}
 
 impl Library {
     /// The maps compiled in and, over them, the `*.toml` files of a folder.
@@ -71,79 +86,91 @@ impl Library {
     /// # Errors
     /// [`LibraryError`] for the first file that is unreadable, malformed or unsound.
     pub fn load(folder: Option<&Path>) -> Result<Self, LibraryError> {
-        let mut library = Self(BTreeMap::new());
-        for (file, text) in BUILT_IN {
-            library.add(file, text)?;
-        }
+        let mut own = BTreeMap::new();
         if let Some(folder) = folder {
             for path in files(folder)? {
-                let unreadable = |error| LibraryError::Unreadable { path: path.clone(), error };
-                let size = std::fs::metadata(&path).map_err(unreadable)?.len();
-                let file = path.display().to_string();
-                if size > MAX_FILE_BYTES {
-                    let reason = format!("{size} bytes is more than {MAX_FILE_BYTES}");
-                    return Err(LibraryError::Malformed { file, reason });
-                }
-                let text = std::fs::read_to_string(&path).map_err(unreadable)?;
-                library.add(&file, &text)?;
+                own.extend(read(&path)?.into_iter().map(|map| (map.id.clone(), map)));
             }
         }
-        Ok(library)
+        Ok(Self { own })
     }
 
     /// The map of this id.
     ///
     /// # Errors
     /// [`LibraryError::Unknown`].
-    pub fn find(&self, id: &str) -> Result<&DeviceMap, LibraryError> {
-        self.0.get(id).ok_or_else(|| LibraryError::Unknown {
-            id: id.to_owned(),
-            known: self.0.keys().cloned().collect(),
-        })
-    }
-
-    /// All maps by id.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &DeviceMap)> {
-        self.0.iter().map(|(id, map)| (id.as_str(), map))
-    }
-
-    fn add(&mut self, file: &str, text: &str) -> Result<(), LibraryError> {
-        let map: DeviceMap = toml::from_str(text).map_err(|error| LibraryError::Malformed {
-            file: file.to_owned(),
-            reason: error.to_string(),
-        })?;
-        let mut problems = lint::problems(&map);
-        if map.id.is_empty() == map.ids.is_empty() {
-            problems.push("give the map either an id or, for SunSpec, ids".to_owned());
+    pub fn find(&self, id: &str) -> Result<DeviceMap, LibraryError> {
+        if let Some(map) = self.own.get(id) {
+            return Ok(map.clone());
         }
-        if !map.ids.is_empty() && map.transport != Transport::Sunspec {
-            problems.push("ids belongs to SunSpec maps".to_owned());
-        }
-        if !problems.is_empty() {
-            return Err(LibraryError::Unsound { file: file.to_owned(), problems });
-        }
-        if map.ids.is_empty() {
-            self.0.insert(map.id.clone(), map);
-            return Ok(());
-        }
-        for (id, model) in map.ids.clone() {
-            let mut own = map.clone();
-            own.id.clone_from(&id);
-            own.ids.clear();
-            for block in own.blocks.iter_mut().filter(|block| block.models.is_empty()) {
-                block.models = vec![model];
+        let (likely, others): (Vec<_>, Vec<_>) =
+            BUILT_IN.iter().partition(|(stem, _)| id.starts_with(stem));
+        for (stem, text) in likely.into_iter().chain(others) {
+            if let Some(map) = built_in(stem, text)?.into_iter().find(|map| map.id == id) {
+                return Ok(map);
             }
-            self.0.insert(id, own);
         }
-        Ok(())
+        let known = self.all()?.into_keys().collect();
+        Err(LibraryError::Unknown { id: id.to_owned(), known })
     }
+
+    /// All maps by id. Parses every one.
+    ///
+    /// # Errors
+    /// [`LibraryError`]; the maps compiled in are sound, a test parses them all.
+    pub fn all(&self) -> Result<BTreeMap<String, DeviceMap>, LibraryError> {
+        let mut all = BTreeMap::new();
+        for (stem, text) in BUILT_IN {
+            all.extend(built_in(stem, text)?.into_iter().map(|map| (map.id.clone(), map)));
+        }
+        all.extend(self.own.clone());
+        Ok(all)
+    }
+}
+
+fn built_in(stem: &str, text: &str) -> Result<Vec<DeviceMap>, LibraryError> {
+    file::maps(text).map_err(|fault| named(format!("{stem}.toml"), fault))
+}
+
+fn named(file: String, fault: FileFault) -> LibraryError {
+    match fault {
+        FileFault::Malformed(reason) => LibraryError::Malformed { file, reason },
+        FileFault::Unsound(problems) => LibraryError::Unsound { file, problems },
+    }
+}
+
+/// The sound maps of one file.
+///
+/// # Errors
+/// [`LibraryError`] when it is unreadable, malformed or unsound.
+pub fn read(path: &Path) -> Result<Vec<DeviceMap>, LibraryError> {
+    file::maps(&text(path)?).map_err(|fault| named(path.display().to_string(), fault))
+}
+
+/// The text of a file of bearable size.
+pub(super) fn text(path: &Path) -> Result<String, LibraryError> {
+    let unreadable = |error| LibraryError::Unreadable { path: path.to_owned(), error };
+    let size = std::fs::metadata(path).map_err(unreadable)?.len();
+    if size > MAX_FILE_BYTES {
+        let reason = format!("{size} bytes is more than {MAX_FILE_BYTES}");
+        return Err(LibraryError::Malformed { file: path.display().to_string(), reason });
+    }
+    std::fs::read_to_string(path).map_err(unreadable)
 }
 
 /// The ids of the maps compiled in.
 #[must_use]
 pub fn built_in_ids() -> Vec<String> {
-    let library = Library::load(None).expect("a test loads and lints the maps compiled in");
-    library.0.into_keys().collect()
+    let library = Library { own: BTreeMap::new() };
+    let all = library.all().expect("a test loads and lints the maps compiled in");
+    all.into_keys().collect()
+}
+
+/// A compiled-in file as it is written, to start a map from: its name and its text.
+#[must_use]
+pub fn source_of(id: &str) -> Option<(&'static str, &'static str)> {
+    let has = |text: &str| file::maps(text).is_ok_and(|maps| maps.iter().any(|map| map.id == id));
+    BUILT_IN.iter().copied().find(|(_, text)| has(text))
 }
 
 fn files(folder: &Path) -> Result<Vec<PathBuf>, LibraryError> {

@@ -7,9 +7,13 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::map::{DeviceMap, Direction, MessageMap, PayloadField, TimeForm};
+use super::decode::believed;
+use super::fields::{MessageMap, PayloadField, TimeForm};
+use super::map::DeviceMap;
+use super::quantity::Direction;
 use super::registers::readout;
-use super::{Absence, Figure, Figures, Observed, Quantity, Readout, decimal};
+use super::stamp;
+use super::{Absence, Figure, Figures, Observed, Quantity, Readout, Resets, decimal};
 
 /// Deepest path into a JSON payload.
 const MAX_DEPTH: usize = 8;
@@ -39,6 +43,8 @@ pub struct Inbox {
     map: DeviceMap,
     /// Full topic of each message of the map.
     topics: Vec<String>,
+    /// Full topic on which the device says whether it is there, behind the others in `topics`.
+    availability: Option<String>,
     figures: Figures,
     /// Messages heard so far, for each name that a figure has.
     heard: BTreeMap<String, u64>,
@@ -50,10 +56,15 @@ impl Inbox {
     /// An inbox for a device whose topics start with `prefix`.
     #[must_use]
     pub fn new(map: DeviceMap, prefix: &str) -> Self {
-        let topics =
-            map.messages.iter().map(|message| message.topic.replace("{topic}", prefix)).collect();
+        let full = |topic: &String| topic.replace("{topic}", prefix);
+        let availability = map.availability.as_ref().map(|own| full(&own.topic));
+        let mut topics: Vec<String> = Vec::new();
+        for topic in map.messages.iter().map(|message| full(&message.topic)) {
+            topics.push(topic);
+        }
+        topics.extend(availability.clone());
         let (figures, heard, given) = Default::default();
-        Self { map, topics, figures, heard, given }
+        Self { map, topics, availability, figures, heard, given }
     }
 
     /// The topics to subscribe to.
@@ -76,6 +87,9 @@ impl Inbox {
         retained: bool,
         now_ms: i64,
     ) -> Result<Option<Readout>, MessageFault> {
+        if self.availability.as_deref() == Some(topic) {
+            return Ok(self.gone(payload, now_ms));
+        }
         let mut updates: Vec<(String, Figure)> = Vec::new();
         for (message, own) in self.map.messages.iter().zip(&self.topics) {
             if own == topic {
@@ -93,22 +107,40 @@ impl Inbox {
         Ok(Some(self.news(&names)))
     }
 
+    /// Everything is stale when the device says, or the broker in its name, that it is gone.
+    fn gone(&mut self, payload: &[u8], now_ms: i64) -> Option<Readout> {
+        let offline = self.map.availability.as_ref()?.offline.as_bytes();
+        if payload.trim_ascii() != offline {
+            return None;
+        }
+        self.figures.clear();
+        let mut news = Readout::default();
+        for quantity in self.map.quantities() {
+            news.set(quantity, Figure::plain(Observed::Absent(Absence::Stale), now_ms));
+        }
+        Some(news)
+    }
+
     /// The quantities that the message completed.
     fn news(&mut self, names: &[String]) -> Readout {
         let all = readout(&self.map, &self.figures);
         let mut news = Readout::default();
         for (quantity, figure) in all.iter() {
-            let derived = self.map.derived.iter().find(|derived| derived.key == quantity);
-            let is_new = match derived {
-                None => names.iter().any(|name| name == quantity.as_str()),
-                Some(derived) => {
-                    let terms = derived.plus.iter().chain(&derived.minus);
-                    let heard: Vec<u64> =
-                        terms.map(|name| self.heard.get(name).copied().unwrap_or(0)).collect();
+            let is_derived = self.map.derived.iter().any(|own| own.key == quantity.as_str());
+            let is_new = match is_derived {
+                false => names.iter().any(|name| name == quantity.as_str()),
+                true => {
+                    let heard: Vec<u64> = self
+                        .terms(quantity.as_str(), 0)
+                        .iter()
+                        .map(|name| self.heard.get(name).copied().unwrap_or(0))
+                        .collect();
                     let before = self.given.get(&quantity);
-                    let complete = before.is_none_or(|before| {
-                        heard.iter().zip(before).all(|(now, then)| now > then)
-                    });
+                    let complete = match before {
+                        None => true,
+                        Some(before) if before.len() != heard.len() => true,
+                        Some(before) => heard.iter().zip(before).all(|(now, then)| now > then),
+                    };
                     if complete {
                         self.given.insert(quantity, heard);
                     }
@@ -120,6 +152,19 @@ impl Inbox {
             }
         }
         news
+    }
+
+    /// The fields that a figure is made of: the required ones, and the optional ones that have
+    /// ever been heard.
+    fn terms(&self, key: &str, depth: usize) -> Vec<String> {
+        let derived = self.map.derived.iter().find(|derived| derived.key == key);
+        let Some(derived) = derived.filter(|_| depth < MAX_DEPTH) else {
+            return vec![key.to_owned()];
+        };
+        let required = derived.plus.iter().chain(&derived.minus);
+        let optional = derived.plus_optional.iter().chain(&derived.minus_optional);
+        let heard = optional.chain(&derived.first_of).filter(|&name| self.heard.contains_key(name));
+        required.chain(heard).flat_map(|name| self.terms(name, depth + 1)).collect()
     }
 }
 
@@ -142,42 +187,59 @@ fn read(
             .map_err(|_| MessageFault::NotText { topic: topic.to_owned() })?;
         (Value::Null, text)
     };
-    let stated_ms = message.time.as_ref().and_then(|time| match time.form {
-        TimeForm::UnixSeconds => match at(&json, &time.path)? {
-            Value::Number(number) => decimal::parse(&number.to_string(), 3),
-            _ => None,
-        },
+    let stated_ms = message.time.as_ref().and_then(|time| {
+        let text = match at(&json, &time.path)? {
+            Value::Number(number) => number.to_string(),
+            Value::String(text) => text.clone(),
+            _ => return None,
+        };
+        match time.form {
+            TimeForm::UnixSeconds => decimal::parse(&text, 3),
+            TimeForm::Iso8601 => stamp::iso8601_ms(&text),
+            TimeForm::Dsmr => stamp::dsmr_ms(&text),
+        }
     });
     let stale = retained && stated_ms.is_none() && !message.accept_retained;
     for field in &message.fields {
-        let value = match &field.path {
-            _ if stale => Observed::Absent(Absence::Stale),
-            None => from_text(field, text),
+        let taken_ms = stated_ms.unwrap_or(now_ms);
+        let plain = |value| Figure::plain(value, taken_ms);
+        let figure = match &field.path {
+            _ if stale => plain(Observed::Absent(Absence::Stale)),
+            None => from_text(field, text, taken_ms),
             Some(path) => match at(&json, path) {
-                None | Some(Value::Null) => Observed::Absent(Absence::Unsupported),
-                Some(Value::Number(number)) => from_text(field, &number.to_string()),
-                Some(Value::String(text)) => from_text(field, text),
-                Some(other) => Observed::Fault(format!("{path} on {topic} is {}", kind(other))),
+                None | Some(Value::Null) => plain(Observed::Absent(Absence::Unsupported)),
+                Some(Value::Number(number)) => from_text(field, &number.to_string(), taken_ms),
+                Some(Value::String(text)) => from_text(field, text, taken_ms),
+                Some(other) => {
+                    plain(Observed::Fault(format!("{path} on {topic} is {}", kind(other))))
+                }
             },
         };
-        let taken_ms = stated_ms.unwrap_or(now_ms);
-        updates.push((field.key.clone(), Figure::plain(value, taken_ms)));
+        updates.push((field.key.clone(), figure));
     }
     Ok(())
 }
 
-fn from_text(field: &PayloadField, text: &str) -> Observed<i64> {
+fn from_text(field: &PayloadField, text: &str, taken_ms: i64) -> Figure {
     let word = text.trim().to_ascii_lowercase();
     if matches!(word.as_str(), "" | "unavailable" | "unknown" | "nan" | "null" | "none") {
-        return Observed::Absent(Absence::Sentinel);
+        return Figure::plain(Observed::Absent(Absence::Sentinel), taken_ms);
     }
-    match decimal::parse(&word, field.scale10 + field.unit.exponent()) {
-        Some(value) => Observed::Value(value * field.positive_means.map_or(1, Direction::sign)),
+    let exponent = field.scale10 + field.unit.exponent();
+    let value = match decimal::parse(&word, exponent) {
+        Some(value) => {
+            let value = decimal::divide_by(value, field.unit.divisor());
+            believed(&field.key, value, field.valid, field.unit)
+                .map(|value| value * field.positive_means.map_or(1, Direction::sign))
+        }
         None => {
             let shown: String = word.chars().take(24).collect();
             Observed::Fault(format!("{} is {shown:?}, no number in range", field.key))
         }
-    }
+    };
+    let resolution = field.counter.and_then(|counter| counter.resolution_mwh);
+    let resets = field.counter.map_or(Resets::Never, |counter| counter.reset.resets());
+    Figure { resolution, resets, ..Figure::plain(value, taken_ms) }
 }
 
 /// The value at a path of names and array positions joined by dots.

@@ -7,22 +7,36 @@
 
 mod decimal;
 mod decode;
+mod fields;
+mod file;
+mod identity;
 mod library;
 mod lint;
 mod map;
 mod message;
+pub mod obis;
 mod observed;
+mod plan;
+mod quantity;
 mod readout;
 mod registers;
+mod stamp;
 mod sunspec;
 
-pub use library::{Library, LibraryError, built_in_ids};
+pub use fields::{
+    Availability, Block, Counter, Field, MessageMap, NumberType, ObisField, PayloadField, Reset,
+    Sentinels, TimeField, TimeForm, Valid, WordOrder, Zero,
+};
+pub use identity::{Identity, NotThisDevice, function as identify_function, span as identify_span};
+pub use library::{Library, LibraryError, built_in_ids, read as read_map_file, source_of};
 pub use map::{
-    Block, DeviceMap, Direction, Field, MessageMap, NumberType, Quantity, Transport, Unit,
-    WordOrder, Zero,
+    Derived, DeviceMap, Hole, Identify, Keep, ModbusRules, Onboarding, Part, Purpose, Registration,
+    SerialRules, SignBy, Status, Trait, TraitType, Transport, When,
 };
 pub use message::{Inbox, MessageFault};
 pub use observed::{Absence, Observed};
+pub use plan::{Read, Span, plan, plan_for};
+pub use quantity::{Direction, Quantity, State, Unit};
 pub use readout::{Figure, Figures, Readout, Resets};
 pub use registers::{BlockAnswer, decode_block, readout};
 pub use sunspec::{Chain, ChainFault, Model, Step, Walk};

@@ -24,6 +24,8 @@ pub enum Absence {
     Stale,
     /// Nothing has been heard yet.
     NotYet,
+    /// The device sleeps, as an inverter does at night; nothing is wrong.
+    Asleep,
 }
 
 impl fmt::Display for Absence {
@@ -33,6 +35,7 @@ impl fmt::Display for Absence {
             Self::Unsupported => "not supported",
             Self::Stale => "stale",
             Self::NotYet => "nothing heard yet",
+            Self::Asleep => "asleep",
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use meter_agent::device::{
     Absence, BlockAnswer, Direction, Figures, Inbox, Library, LibraryError, Observed, Quantity,
-    Readout, built_in_ids, decode_block, readout,
+    Read, Readout, Span, built_in_ids, decode_block, plan, readout,
 };
 
 use crate::support::device::{meter_203, model};
@@ -299,6 +299,7 @@ name = "My meter"
 transport = "modbus"
 status = "unverified"
 sources = ["a drawer"]
+registration = "net"
 [modbus]
 function = 4
 [[block]]
@@ -317,11 +318,13 @@ at = 12
 type = "uint32"
 unit = "Wh"
 rolls_over_bits = 32
+counter = { resolution_mwh = 1_000, reset = "never" }
 [[block.field]]
 key = "energy_export"
 at = 14
 type = "uint32"
 unit = "Wh"
+counter = { resolution_mwh = 1_000, reset = "never" }
 "#;
 
 #[test]
@@ -350,11 +353,41 @@ fn a_users_map_comes_before_the_built_in_ones_and_is_checked() {
         ("id = \"my-meter\"", "", "either an id or"),
         ("status = \"unverified\"", "status = \"perfect\"", "unknown variant"),
         ("[modbus]", "[modbus]\ncolour = 3", "unknown field"),
+        ("key = \"power\"", "key = \"Power\"", "small letters"),
+        ("address = 10\ncount = 6", "address = 10", "leave both to the planner"),
+        ("at = 12\ntype", "at = 65_535\ntype", "past register 65535"),
+        ("type = \"int32\"", "type = \"float32\"\nsentinels = [3]", "needs no sentinels"),
+        ("resolution_mwh = 1_000, ", "", "needs resolution_mwh"),
+        ("counter = { resolution_mwh = 1_000, reset = \"never\" }", "", "energy needs counter"),
+        ("registration = \"net\"", "", "registration is missing"),
+        ("[modbus]", "[modbus]\nno_read = [{ from = 11, to = 11 }]", "crosses no_read 11 to 11"),
+        ("[modbus]", "[modbus]\naddress_base = 30_001", "below address_base"),
+        ("count = 6", "count = 6\nfunction = 6", "not a reading one"),
+        ("unit = \"W\"\n", "unit = \"W\"\nstates = { 1 = \"off\" }\n", "go with unit state"),
     ] {
         assert!(GOOD.contains(find), "{find}");
         std::fs::write(&file, GOOD.replacen(find, put, 1)).expect("written");
         let error: LibraryError = Library::load(Some(folder.path())).expect_err(put);
         let text = error.to_string();
         assert!(text.contains(expected) && text.contains("my.toml"), "{put:?}: {text}");
+    }
+}
+
+/// Documents number input registers from 30001; a file has to say so, or that it does not.
+#[test]
+fn reference_numbers_are_only_taken_knowingly() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("my.toml");
+    let numbered = GOOD.replace("address = 10\ncount = 6", "").replace("at = 1", "at = 3001");
+    std::fs::write(&file, &numbered).expect("written");
+    let text = Library::load(Some(folder.path())).expect_err("ambiguous").to_string();
+    assert!(text.contains("looks like a reference number"), "{text}");
+    for (base, first) in [(0, 30_010), (1, 30_009), (30_001, 9)] {
+        let said = numbered.replace("[modbus]", &format!("[modbus]\naddress_base = {base}"));
+        std::fs::write(&file, said).expect("written");
+        let map = Library::load(Some(folder.path())).expect("sound").find("my-meter");
+        let reads = plan(&map.expect("there"));
+        let asked: Vec<Span> = reads.iter().flat_map(Read::requests).collect();
+        assert_eq!(asked, [Span { address: first, count: 6 }], "base {base}");
     }
 }
