@@ -1,5 +1,6 @@
 //! `controller`: the street's desk as a program.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -52,6 +53,11 @@ enum Command {
     },
 }
 
+/// Colours are for a terminal, unless its owner wants none (<https://no-color.org>).
+fn wants_colour() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
+}
+
 fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(
@@ -59,6 +65,7 @@ fn main() -> ExitCode {
                 .unwrap_or_else(|_| "info,rumqttd=off,rumqttc=warn".into()),
         )
         .with_writer(std::io::stderr)
+        .with_ansi(wants_colour())
         .init();
     match execute(Arguments::parse().command) {
         Ok(code) => code,

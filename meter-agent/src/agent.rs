@@ -1,6 +1,7 @@
 //! The shell: carries messages, registers and time to the [`Core`] and does what it says, in order.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use clock::Clock;
@@ -22,6 +23,7 @@ use crate::house::{Device, House};
 use crate::key_file::{self, KeyError};
 use crate::link;
 use crate::mqtt::{Account, SessionEvent, keep_session};
+use crate::outlets::{OutletError, Outlets};
 use crate::poll::{self, Ask, Plan, Report, serve_broker, serve_line};
 use crate::running::{EdgeReading, Event, Running, due};
 
@@ -53,6 +55,9 @@ pub enum AgentError {
     /// The folder with journal and state.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// What the household's own programs read.
+    #[error(transparent)]
+    Outlet(#[from] OutletError),
 }
 
 /// An agent that is ready to run: everything is checked, opened and locked.
@@ -68,6 +73,7 @@ pub struct Agent {
     poll_interval: Duration,
     chance: Chance,
     status: watch::Sender<Status>,
+    outlets: Outlets,
 }
 
 /// What to bid by, when the household bids.
@@ -98,8 +104,13 @@ impl Agent {
         }
         info!(point = %config.point, key = key.public_hex(), readings = opened.readings, "ready");
         let pushes = |map: &crate::device::DeviceMap| map.transport == Transport::Mqtt;
-        let devices = config.devices.iter().zip(&maps).map(|(device, map)| {
-            let max_age_ms = max_age_ms(config, device.mqtt.as_ref().map(|m| m.max_age_s), &clock);
+        let max_ages_ms = config
+            .devices
+            .iter()
+            .map(|device| max_age_ms(config, device.mqtt.as_ref().map(|m| m.max_age_s), &clock));
+        let max_ages_ms: Vec<i64> = max_ages_ms.collect();
+        let devices = config.devices.iter().zip(&maps).zip(&max_ages_ms);
+        let devices = devices.map(|((device, map), &max_age_ms)| {
             Device::new(device.name.clone(), device.role, device.no_export, pushes(map), max_age_ms)
         });
         let house = House::new(devices.collect());
@@ -131,6 +142,7 @@ impl Agent {
             status: watch::Sender::new(core.status().clone()),
             poll_interval: Duration::from_millis(config.poll_interval_ms),
             chance: Chance::from_system(),
+            outlets: Outlets::open(config, &max_ages_ms)?,
             clock,
             core,
             disk,
@@ -143,6 +155,12 @@ impl Agent {
     #[must_use]
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.subscribe()
+    }
+
+    /// Where metrics are served, when they are.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.outlets.metrics_address()
     }
 
     /// Runs until `shutdown` becomes true or its sender is gone.
@@ -183,6 +201,7 @@ impl Agent {
             let _ = client.try_disconnect();
         }
         drop(running);
+        self.outlets.close();
         let ended = async { while tasks.join_next().await.is_some() {} };
         let _ = timeout(FAREWELL, ended).await;
         result
@@ -206,6 +225,7 @@ impl Agent {
         let filters = link::filters(&self.community, &self.point);
         let chance = Chance::seeded(self.chance.below(u64::MAX));
         tasks.spawn(keep_session(self.account.clone(), filters, link_in, chance));
+        self.outlets.start(tasks, &self.clock, &mut self.chance);
         let mut poll = interval(self.poll_interval);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Running {
@@ -268,6 +288,8 @@ impl Agent {
         outcome: Result<crate::device::Readout, String>,
         running: &mut Running,
     ) {
+        let fault = outcome.as_ref().err().map(String::as_str);
+        self.outlets.heard(index, fault, self.clock.now_ms());
         let Some(device) = self.house.device_mut(index) else { return };
         match outcome {
             Ok(readout) => {
@@ -374,6 +396,7 @@ impl Agent {
             }
             news
         });
+        self.outlets.show(self.clock.now_ms(), &self.core);
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use units::{CommunityId, PointId};
 
 use crate::bidding::BiddingConfig;
 use crate::device::{DeviceMap, Direction, Library, LibraryError, Transport};
+use crate::outlets::{HomeAssistantConfig, MetricsConfig, Outlets};
 
 /// Largest configuration file that is read, in bytes.
 const MAX_BYTES: u64 = 256 * 1024;
@@ -59,6 +60,12 @@ pub struct Config {
     /// How to bid.
     #[serde(default)]
     pub bidding: BiddingConfig,
+    /// Shows the household to its owner's Home Assistant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home_assistant: Option<HomeAssistantConfig>,
+    /// Serves counters and figures over HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<MetricsConfig>,
     /// The devices; exactly one is the meter at the grid connection.
     #[serde(rename = "device")]
     pub devices: Vec<DeviceConfig>,
@@ -263,6 +270,7 @@ impl Config {
         }
         self.bidding.wishes()?;
         broker("mqtt", &self.mqtt)?;
+        Outlets::check(self)?;
         self.check_devices()
     }
 
@@ -302,7 +310,9 @@ impl Config {
         let anchored = |path: &mut PathBuf| *path = folder.join(&*path);
         anchored(&mut self.data_dir);
         let brokers = self.devices.iter_mut().filter_map(|device| device.mqtt.as_mut());
+        let home = self.home_assistant.as_mut().map(|home| &mut home.broker);
         let brokers = brokers.filter_map(|mqtt| mqtt.broker.as_mut()).chain([&mut self.mqtt]);
+        let brokers = brokers.chain(home);
         let passwords = brokers.filter_map(|broker| broker.password_file.as_mut());
         passwords.chain(self.devices_dir.as_mut()).chain(self.key.file.as_mut()).for_each(anchored);
     }
@@ -371,7 +381,11 @@ fn check_device(key: &str, device: &DeviceConfig, map: &DeviceMap) -> Result<(),
     Ok(())
 }
 
-fn broker(key: &str, broker: &MqttConfig) -> Result<(), ConfigError> {
+/// Checks how a broker is reached.
+///
+/// # Errors
+/// [`ConfigError::Invalid`].
+pub(crate) fn broker(key: &str, broker: &MqttConfig) -> Result<(), ConfigError> {
     if parse_url(&broker.url).is_none() {
         let problem =
             format!("{:?} must be mqtt://host:port; TLS is not supported yet", broker.url);
@@ -397,7 +411,11 @@ fn has_port(host: &str) -> bool {
         .is_some_and(|(name, port)| !name.is_empty() && port.parse::<u16>().is_ok())
 }
 
-fn range(key: &str, value: u64, from: u64, to: u64) -> Result<(), ConfigError> {
+/// Checks that a value is in its range.
+///
+/// # Errors
+/// [`ConfigError::Invalid`].
+pub(crate) fn range(key: &str, value: u64, from: u64, to: u64) -> Result<(), ConfigError> {
     if (from..=to).contains(&value) {
         Ok(())
     } else {
@@ -405,6 +423,10 @@ fn range(key: &str, value: u64, from: u64, to: u64) -> Result<(), ConfigError> {
     }
 }
 
-fn invalid(key: &str, problem: String) -> Result<(), ConfigError> {
+/// A value that makes no sense.
+///
+/// # Errors
+/// Always.
+pub(crate) fn invalid(key: &str, problem: String) -> Result<(), ConfigError> {
     Err(ConfigError::Invalid { key: key.to_owned(), problem })
 }

@@ -20,6 +20,7 @@ pub mod key_file;
 mod link;
 pub mod modbus;
 mod mqtt;
+pub mod outlets;
 mod poll;
 mod running;
 mod state_file;
@@ -30,6 +31,7 @@ pub use check::{DeviceCheck, FigureCheck, check_devices};
 pub use config::{Config, ConfigError};
 pub use core::Status;
 pub use disk::DiskError;
+pub use outlets::OutletError;
 
 use clock::Clock;
 use tokio::sync::watch;

@@ -2,6 +2,7 @@
 
 mod commands;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -27,10 +28,19 @@ const EXIT_CODES: &str = "Exit codes:
   3  configuration, key or data folder cannot be used: the message says what to do
   4  `check --live`: a device cannot be read as its role needs";
 
+/// Colours are for a terminal, unless its owner wants none (<https://no-color.org>).
+fn wants_colour() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(wants_colour())
+        .init();
     match commands::execute(arguments.command, arguments.json) {
         Ok(code) => code,
         Err(error) => {

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Filter, Packet, SubscribeReasonCode};
+use rumqttc::v5::mqttbytes::v5::{Filter, LastWill, Packet, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -39,6 +39,19 @@ pub struct Account {
     pub port: u16,
     /// User name and password.
     pub login: Option<(String, String)>,
+    /// What the broker says when the connection is lost.
+    pub will: Option<Will>,
+}
+
+/// A last will.
+#[derive(Clone)]
+pub struct Will {
+    /// Topic.
+    pub topic: String,
+    /// Payload.
+    pub payload: Vec<u8>,
+    /// Whether the broker keeps it.
+    pub retain: bool,
 }
 
 /// Something that happened on a session.
@@ -153,6 +166,10 @@ fn options(account: &Account) -> MqttOptions {
         .set_max_packet_size(Some(MAX_PACKET_BYTES));
     if let Some((user, password)) = &account.login {
         options.set_credentials(user, password);
+    }
+    if let Some(Will { topic, payload, retain }) = &account.will {
+        let will = LastWill::new(topic, payload.clone(), QoS::AtLeastOnce, *retain, None);
+        options.set_last_will(will);
     }
     options
 }

@@ -117,7 +117,7 @@ pub fn account(broker: &MqttConfig, client_id: String) -> Result<Account, KeyErr
         (Some(user), None) => Some((user.clone(), String::new())),
         (None, _) => None,
     };
-    Ok(Account { client_id, host, port, login })
+    Ok(Account { client_id, host, port, login, will: None })
 }
 
 /// A line's inbox.

@@ -9,9 +9,12 @@ use super::sample::{Count, Flows, Registers};
 use super::{Core, Effect, Entry, Level, MAX_WAITING};
 use crate::device::Observed;
 
-const IMPORT: &str = "import";
-const EXPORT: &str = "export";
-const PRODUCED: &str = "produced.";
+/// Register of the energy from the grid.
+pub const IMPORT: &str = "import";
+/// Register of the energy to the grid.
+pub const EXPORT: &str = "export";
+/// Before the name of the generator whose production a register counts.
+pub const PRODUCED: &str = "produced.";
 
 /// The edge that a reading documents.
 pub fn edge_of(domain: &Domain, reading: &Reading) -> (Slot, Edge) {

@@ -32,6 +32,7 @@ pub use audit::Finding;
 pub use book::{Filled, Placed};
 pub use counter::Counter;
 pub use edges::{Edge, Edges, Flow};
+pub use metering::{EXPORT, IMPORT, PRODUCED};
 pub use sample::{Count, Flows, Registers};
 pub use state::{State, StateContent};
 pub use trading::Curves;
@@ -305,6 +306,19 @@ impl Core {
     #[must_use]
     pub const fn status(&self) -> &Status {
         &self.status
+    }
+
+    /// The present flows, once the devices were polled.
+    #[must_use]
+    pub const fn flows(&self) -> Option<&Flows> {
+        self.flows.as_ref()
+    }
+
+    /// The registers as they are now, Wh: [`IMPORT`], [`EXPORT`] and [`PRODUCED`] with each
+    /// generator's name. They never decrease.
+    #[must_use]
+    pub fn registers_wh(&self) -> BTreeMap<String, i64> {
+        self.counters.iter().map(|(id, watched)| (id.clone(), watched.wh())).collect()
     }
 
     /// What to keep in the state file.

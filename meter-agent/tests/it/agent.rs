@@ -125,6 +125,8 @@ pub fn config(folder: &Path, host: &str, cable: &Cable, community: &str) -> Conf
         },
         clock: None,
         bidding: BiddingConfig::default(),
+        home_assistant: None,
+        metrics: None,
         devices: vec![DeviceConfig {
             name: "grid".into(),
             role: Role::Meter,

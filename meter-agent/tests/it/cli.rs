@@ -119,3 +119,31 @@ async fn a_live_check_shows_what_the_devices_say() {
     assert_eq!(answer["devices"][1]["role"], "pv");
     assert_eq!(answer["devices"][1]["problems"], serde_json::json!([]));
 }
+
+/// Runs the agent with its log in a file until it says that it is ready.
+fn log_of_a_start(config: &Path, log: &Path) -> String {
+    let file = std::fs::File::create(log).expect("a log");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_meter-agent"))
+        .args(["run", "--config", path(config)])
+        .env("RUST_LOG", "info")
+        .stderr(file)
+        .spawn()
+        .expect("the program starts");
+    let started = clock::stopwatch();
+    let said = || std::fs::read_to_string(log).expect("a log");
+    while !said().contains("ready") && started.elapsed().as_secs() < 20 {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    child.kill().expect("it runs");
+    child.wait().expect("a child");
+    said()
+}
+
+#[test]
+fn a_log_in_a_file_has_no_colours() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("home");
+    assert!(program(&["init", "--dir", path(&dir)]).status.success());
+    let log = log_of_a_start(&dir.join("agent.toml"), &folder.path().join("log"));
+    assert!(log.contains("INFO") && log.contains("ready") && !log.contains('\u{1b}'), "{log}");
+}

@@ -10,6 +10,9 @@ mod journal;
 mod kill;
 mod maps;
 mod modbus;
+#[path = "../../../sim-grid/tests/common/mosquitto.rs"]
+mod mosquitto;
+mod outlets;
 mod plan;
 mod sharing;
 mod support;

@@ -177,6 +177,8 @@ impl Plan {
             mqtt: MqttConfig { url: self.broker.to_string(), username: None, password_file: None },
             clock: self.options.clock,
             bidding,
+            home_assistant: None,
+            metrics: None,
             devices: devices(face),
         };
         let file = self.household_dir(&face.customer).join("agent.toml");

@@ -3,5 +3,6 @@
 pub mod broker;
 pub mod desk;
 pub mod device;
+pub mod listener;
 pub mod operator;
 pub mod world;
