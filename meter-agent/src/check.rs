@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::agent::AgentError;
 use crate::chance::Chance;
-use crate::config::{Config, ConfigError, Role};
+use crate::config::{Config, ConfigError, DeviceConfig, Role};
 use crate::device::{Observed, Quantity, Readout};
 use crate::poll::{self, Ask, Plan, Report, serve_broker, serve_line};
 
@@ -31,6 +31,10 @@ pub struct DeviceCheck {
     pub role: Role,
     /// Its map.
     pub map: String,
+    /// How far that map can be trusted.
+    pub map_status: String,
+    /// Figures of the map that nobody has checked.
+    pub unverified: Vec<String>,
     /// Everything it said, in the order of [`Quantity::ALL`].
     pub figures: Vec<FigureCheck>,
     /// What keeps it from playing its role; empty when it can.
@@ -61,6 +65,8 @@ pub async fn check_devices(
     patience: Duration,
 ) -> Result<Vec<DeviceCheck>, AgentError> {
     let maps = config.maps().map_err(ConfigError::from)?;
+    let trust: Vec<(String, Vec<String>)> =
+        maps.iter().map(|map| (map.status.to_string(), map.unverified())).collect();
     let plan = Plan::of(config, maps)?;
     let mut pending_lines = plan.lines.len();
     let mut silent: BTreeSet<usize> =
@@ -107,27 +113,29 @@ pub async fn check_devices(
         }
     };
     let _ = timeout(patience, collect).await;
-    Ok(config
-        .devices
-        .iter()
-        .enumerate()
-        .map(|(index, device)| {
-            let readout = readouts.remove(&index).unwrap_or_default();
-            let mut problems = problems(device.role, device.no_export, &readout);
-            if let Some(reason) = failures.remove(&index)
-                && !problems.is_empty()
-            {
-                problems = vec![reason];
-            }
-            DeviceCheck {
-                device: device.name.clone(),
-                role: device.role,
-                map: device.map.clone(),
-                figures: figures(&readout),
-                problems,
-            }
-        })
-        .collect())
+    let check = |(index, (device, (map_status, unverified)))| {
+        let readout = readouts.remove(&index).unwrap_or_default();
+        let reason = failures.remove(&index);
+        DeviceCheck { map_status, unverified, ..checked(device, &readout, reason) }
+    };
+    Ok(config.devices.iter().zip(trust).enumerate().map(check).collect())
+}
+
+/// What a device said, or why it said nothing.
+fn checked(device: &DeviceConfig, readout: &Readout, reason: Option<String>) -> DeviceCheck {
+    let problems = problems(device.role, device.no_export, readout);
+    DeviceCheck {
+        device: device.name.clone(),
+        role: device.role,
+        map: device.map.clone(),
+        map_status: String::new(),
+        unverified: Vec::new(),
+        figures: figures(readout),
+        problems: match reason {
+            Some(reason) if !problems.is_empty() => vec![reason],
+            _ => problems,
+        },
+    }
 }
 
 fn figures(readout: &Readout) -> Vec<FigureCheck> {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use units::{CommunityId, PointId};
 
 use crate::bidding::BiddingConfig;
-use crate::device::{DeviceMap, Direction, Library, LibraryError, Transport};
+use crate::device::{DeviceMap, Direction, Library, LibraryError, Transport, WordOrder};
 use crate::outlets::{HomeAssistantConfig, MetricsConfig, Outlets};
 
 /// Largest configuration file that is read, in bytes.
@@ -143,6 +143,9 @@ pub struct DeviceConfig {
     /// What positive power means on this device, when the map has it the other way round.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub positive_means: Option<Direction>,
+    /// Order of bytes, when it has been switched in the device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<WordOrder>,
     /// The meter has no export register because nothing can flow back: export counts as zero.
     #[serde(default)]
     pub no_export: bool,
@@ -249,6 +252,10 @@ impl Config {
         let library = Library::load(self.devices_dir.as_deref())?;
         let map = |device: &DeviceConfig| {
             let map = library.find(&device.map)?;
+            let map = match device.order {
+                Some(order) => map.with_order(order),
+                None => map,
+            };
             Ok(match device.positive_means {
                 Some(direction) => map.with_positive_means(direction),
                 None => map,
@@ -320,6 +327,11 @@ impl Config {
 
 fn check_device(key: &str, device: &DeviceConfig, map: &DeviceMap) -> Result<(), ConfigError> {
     let is_mqtt = map.transport == Transport::Mqtt;
+    if map.transport.is_telegrams() {
+        let problem =
+            format!("map {:?}: telegrams over a serial line or TCP are not read yet", device.map);
+        return invalid(key, problem);
+    }
     match (&device.mqtt, is_mqtt) {
         (None, true) => {
             return invalid(key, format!("map {:?} needs mqtt = {{ topic = … }}", device.map));

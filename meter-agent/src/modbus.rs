@@ -15,8 +15,8 @@ use tokio_modbus::{ExceptionCode, Request, Response, Slave};
 
 use crate::chance::Chance;
 use crate::device::{
-    BlockAnswer, Chain, ChainFault, DeviceMap, Figures, Readout, Step, Transport, Walk,
-    decode_block, readout,
+    BlockAnswer, Chain, ChainFault, DeviceMap, Figures, Read, Readout, Step, Transport, Walk,
+    decode_block, plan, readout,
 };
 
 /// How often "busy" is waited out.
@@ -211,6 +211,8 @@ pub struct Ask {
 pub struct Unit {
     id: u8,
     map: DeviceMap,
+    /// What is read of it.
+    reads: Vec<Read>,
     timeout: Duration,
     /// The models found; none before discovery and after a surprise.
     chain: Option<Chain>,
@@ -225,7 +227,8 @@ impl Unit {
     pub fn new(id: u8, map: DeviceMap, timeout_ms: Option<u64>) -> Self {
         let rules = map.modbus.as_ref().expect("a linted Modbus map has [modbus]");
         let timeout = Duration::from_millis(timeout_ms.unwrap_or(rules.timeout_ms));
-        Self { id, map, timeout, chain: None }
+        let reads = plan(&map);
+        Self { id, map, reads, timeout, chain: None }
     }
 
     /// Reads every block once. `taken_ms` is market time before the reading.
@@ -240,10 +243,10 @@ impl Unit {
         }
         let mut figures = Figures::new();
         let mut moved = false;
-        for index in 0..self.map.blocks.len() {
-            let answer = self.block(line, index).await?;
+        for read in &self.reads {
+            let answer = self.block(line, read).await?;
             moved |= matches!(answer, BlockAnswer::Fault(_));
-            decode_block(&self.map.blocks[index], &answer, sunspec, taken_ms, &mut figures);
+            decode_block(&read.block, &answer, sunspec, taken_ms, &mut figures);
         }
         if moved {
             self.chain = None;
@@ -251,11 +254,10 @@ impl Unit {
         Ok(readout(&self.map, &figures))
     }
 
-    async fn block(&self, line: &mut Line, index: usize) -> Result<BlockAnswer, ReadError> {
-        let block = &self.map.blocks[index];
-        let mut address = block.address;
-        let mut model = None;
+    async fn block(&self, line: &mut Line, read: &Read) -> Result<BlockAnswer, ReadError> {
+        let (mut base, mut model, mut read) = (0, None, read.clone());
         if let Some(chain) = &self.chain {
+            let block = &read.block;
             let Some(found) = chain.find(&block.models) else {
                 if block.optional {
                     return Ok(BlockAnswer::Unsupported);
@@ -266,31 +268,33 @@ impl Unit {
                     block.models
                 )));
             };
-            if u32::from(found.length) + 2 < u32::from(block.count) {
+            let Some(within) = read.within(found.length) else {
+                return Ok(BlockAnswer::Unsupported);
+            };
+            (base, model, read) = (found.address, Some(found), within);
+        }
+        let mut answers = Vec::new();
+        for span in read.requests() {
+            let Some(address) = base.checked_add(span.address) else {
+                return Ok(BlockAnswer::Fault("runs past register 65535".to_owned()));
+            };
+            let words = match line.read(self.ask(read.function, address, span.count)).await {
+                Ok(words) => words,
+                Err(error) if error.is_unsupported() => return Ok(BlockAnswer::Unsupported),
+                Err(error) => return Err(error),
+            };
+            let shown = words.first().copied().zip(words.get(1).copied());
+            if let Some(model) = model.filter(|_| span.address == 0)
+                && shown != Some((model.id, model.length))
+            {
                 return Ok(BlockAnswer::Fault(format!(
-                    "model {} has only {} registers",
-                    found.id, found.length
+                    "where model {} was found now stands {shown:?}",
+                    model.id
                 )));
             }
-            address = found.address;
-            model = Some(found);
+            answers.push(words);
         }
-        match line.read(self.ask(address, block.count)).await {
-            Ok(words) => {
-                let shown = words.first().copied().zip(words.get(1).copied());
-                match model {
-                    Some(model) if shown != Some((model.id, model.length)) => {
-                        Ok(BlockAnswer::Fault(format!(
-                            "where model {} was found now stands {shown:?}",
-                            model.id
-                        )))
-                    }
-                    _ => Ok(BlockAnswer::Words(words)),
-                }
-            }
-            Err(error) if error.is_unsupported() => Ok(BlockAnswer::Unsupported),
-            Err(error) => Err(error),
-        }
+        Ok(read.answer(answers))
     }
 
     async fn discover(&self, line: &mut Line) -> Result<Chain, ReadError> {
@@ -301,7 +305,7 @@ impl Unit {
                 Step::Done(chain) => return Ok(chain),
                 Step::Read(address) => address,
             };
-            let words = match line.read(self.ask(address, 2)).await {
+            let words = match line.read(self.ask(3, address, 2)).await {
                 Ok(words) => words.first().copied().zip(words.get(1).copied()),
                 Err(error) if error.is_unsupported() => None,
                 Err(error) => return Err(error),
@@ -312,11 +316,11 @@ impl Unit {
         }
     }
 
-    fn ask(&self, address: u16, count: u16) -> Ask {
+    fn ask(&self, function: u8, address: u16, count: u16) -> Ask {
         let rules = self.map.modbus.as_ref().expect("checked by new");
         Ask {
             unit: self.id,
-            function: rules.function,
+            function,
             address,
             count,
             timeout: self.timeout,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clock::Clock;
+use meter_agent::device::Quantity;
 use meter_agent::{Config, DeviceCheck, check_devices, key_file};
 use serde_json::json;
 
@@ -47,12 +48,19 @@ pub fn check(file: &Path, live: bool, json: bool) -> Result<ExitCode> {
 
 fn print_table(checks: &[DeviceCheck]) {
     for check in checks {
-        println!("{} ({})", check.device, check.map);
+        println!("{} ({}, {})", check.device, check.map, check.map_status);
+        if !check.unverified.is_empty() {
+            let unverified = check.unverified.join(", ");
+            println!("  not checked by anybody: {unverified}; compare with the device's display");
+        }
         for figure in &check.figures {
             match (figure.value, &figure.note) {
                 (Some(value), _) => {
-                    let (shown, unit) = for_people(value, figure.unit);
-                    println!("  {:<16} {shown:>14} {unit}", figure.quantity);
+                    let shown = Quantity::named(figure.quantity)
+                        .map_or_else(|| value.to_string(), |quantity| quantity.shown(value));
+                    // The number right-aligned, its unit behind it.
+                    let (number, unit) = shown.split_once(' ').unwrap_or((&shown, ""));
+                    println!("  {:<16} {number:>14} {unit}", figure.quantity);
                 }
                 (None, note) => {
                     let note = note.as_deref().unwrap_or("nothing");
@@ -63,21 +71,5 @@ fn print_table(checks: &[DeviceCheck]) {
         for problem in &check.problems {
             println!("  cannot be used: {problem}");
         }
-    }
-}
-
-/// A value in the unit that people use.
-fn for_people(value: i64, unit: &str) -> (String, &'static str) {
-    let thousandths = |places: usize, by: u64| {
-        let sign = if value < 0 { "-" } else { "" };
-        let size = value.unsigned_abs();
-        format!("{sign}{}.{:0places$}", size / by, size % by)
-    };
-    match unit {
-        "mW" => (thousandths(3, 1_000), "W"),
-        "mWh" => (thousandths(6, 1_000_000), "kWh"),
-        "mV" => (thousandths(3, 1_000), "V"),
-        "permille" => (thousandths(1, 10), "%"),
-        _ => (value.to_string(), ""),
     }
 }

@@ -2,6 +2,7 @@
 
 mod check;
 mod init;
+mod map;
 mod run;
 
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Subcommand;
+use meter_agent::device::LibraryError;
 use meter_agent::{AgentError, ConfigError, DiskError, key_file};
 use serde_json::json;
 
@@ -18,6 +20,8 @@ const STOPPED: u8 = 1;
 const UNUSABLE: u8 = 3;
 /// A device cannot be read.
 const SILENT_DEVICE: u8 = 4;
+/// A golden vector does not come out.
+const WRONG_READINGS: u8 = 5;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -38,6 +42,9 @@ pub enum Command {
         #[arg(long)]
         live: bool,
     },
+    /// Device maps: what there is, what each reads, and one's own.
+    #[command(subcommand)]
+    Map(map::Map),
     /// Make a household key, readable by its owner only, and print its public half.
     Keygen {
         /// Where to write it; an existing file is never overwritten.
@@ -52,6 +59,7 @@ pub fn execute(command: Command, json: bool) -> Result<ExitCode> {
         Command::Run { config } => run::run(&config),
         Command::Init(init) => init.execute(json),
         Command::Check { config, live } => check::check(&config, live, json),
+        Command::Map(map) => map.execute(json),
         Command::Keygen { out } => keygen(&out, json),
     }
 }
@@ -61,6 +69,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     let starting = error.downcast_ref::<run::Running>().is_none();
     let unusable = error.downcast_ref::<AgentError>().is_some()
         || error.downcast_ref::<ConfigError>().is_some()
+        || error.downcast_ref::<LibraryError>().is_some()
         || error.downcast_ref::<DiskError>().is_some()
         || error.downcast_ref::<key_file::KeyError>().is_some()
         || error.downcast_ref::<init::InitError>().is_some();

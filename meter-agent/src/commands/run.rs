@@ -16,6 +16,17 @@ pub struct Running;
 
 pub fn run(file: &Path) -> Result<ExitCode> {
     let config = Config::load(file)?;
+    for (device, map) in config.devices.iter().zip(config.maps()?) {
+        let unverified = map.unverified();
+        if !unverified.is_empty() {
+            tracing::warn!(
+                device = device.name,
+                map = map.id,
+                "nobody has checked parts of this map ({}): compare with the device's display",
+                unverified.join(", ")
+            );
+        }
+    }
     let clock = Clock::from_config(config.clock);
     let agent = Agent::open(&config, clock)?;
     // One thread is plenty for one household, and the smallest.

@@ -338,4 +338,38 @@ mod tests {
         acc.zero = Some(Zero::Value);
         assert_eq!(number(&acc, &[0, 0], WordOrder::Abcd, Some(0), SUNSPEC), Observed::Value(0));
     }
+
+    proptest::proptest! {
+        /// What a device encodes comes back, whatever its type and order.
+        #[test]
+        fn decoding_undoes_encoding(value in proptest::prelude::any::<i64>(), order in 0_usize..4) {
+            let order = ORDERS[order];
+            let raw = |kind, bytes: &[u8]| {
+                number(&field(kind, Unit::MilliV), &registers(bytes, order), order, None, None)
+            };
+            let truncated = value.to_be_bytes();
+            let [.., c, d, e, f] = truncated;
+            let int32 = i32::from_be_bytes([c, d, e, f]);
+            let int16 = i16::from_be_bytes([e, f]);
+            let check = |kind, bytes: &[u8], expected: i64| {
+                proptest::prop_assert_eq!(raw(kind, bytes), Observed::Value(expected));
+                Ok(())
+            };
+            check(NumberType::Int64, &truncated, value)?;
+            check(NumberType::Int32, &[c, d, e, f], i64::from(int32))?;
+            check(NumberType::Uint32, &[c, d, e, f], i64::from(int32.cast_unsigned()))?;
+            check(NumberType::Int16, &[e, f], i64::from(int16))?;
+            check(NumberType::Uint16, &[e, f], i64::from(int16.cast_unsigned()))?;
+            // A whole number of 16 bits is exact in every float.
+            check(NumberType::Float32, &f32::from(int16).to_be_bytes(), i64::from(int16))?;
+            check(NumberType::Float64, &f64::from(int32).to_be_bytes(), i64::from(int32))?;
+            let unsigned = u64::from_be_bytes(truncated);
+            match i64::try_from(unsigned) {
+                Ok(value) => check(NumberType::Uint64, &truncated, value)?,
+                Err(_) => proptest::prop_assert!(
+                    matches!(raw(NumberType::Uint64, &truncated), Observed::Fault(_))
+                ),
+            }
+        }
+    }
 }

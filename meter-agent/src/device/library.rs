@@ -14,26 +14,65 @@ const MAX_FILE_BYTES: u64 = 256 * 1024;
 /// Most files in a user's folder that are looked at.
 const MAX_FILES: usize = 500;
 
+/// A file that is compiled in.
+#[derive(Debug, Clone, Copy)]
+pub struct BuiltIn {
+    /// Its name without `.toml`. Every id in it starts so, or is found by looking into all files.
+    pub name: &'static str,
+    /// What is in it.
+    pub map: &'static str,
+    /// The golden vectors of its maps.
+    pub golden: &'static str,
+}
+
 macro_rules! built_in {
-    ($($stem:literal,)*) => {
-        /// Name without `.toml`, and content. Every id in a file starts with the file's name, or is
-        /// found by looking into all of them.
-        const BUILT_IN: &[(&str, &str)] = &[
-            $(($stem, include_str!(concat!("../../devices/", $stem, ".toml"))),)*
-        ];
+    ($($name:literal,)*) => {
+        const BUILT_IN: &[BuiltIn] = &[$(BuiltIn {
+            name: $name,
+            map: include_str!(concat!("../../devices/", $name, ".toml")),
+            golden: include_str!(concat!("../../devices/golden/", $name, ".toml")),
+        },)*];
     };
 }
 
 built_in! {
+    "alfen",
+    "deye",
+    "dsmr-p1",
     "dsmr-reader",
+    "eastron-sdm120",
     "eastron-sdm630",
+    "eastron-sdm72",
+    "esphome",
+    "fronius-gen24",
+    "goodwe-et",
+    "growatt-hybrid",
+    "heidelberg-ec",
+    "home-assistant",
+    "huawei-sun2000",
+    "keba",
+    "kostal-plenticore",
+    "phoenix-charx",
+    "shelly-gen1",
     "shelly-gen2",
+    "shelly-pro-3em-modbus",
+    "sma",
+    "sml",
+    "sofar-g3",
+    "solaredge",
+    "solaredge-meter",
+    "sungrow-sh",
     "sunspec-battery",
+    "sunspec-der",
     "sunspec-inverter",
+    "sunspec-inverter-float",
     "sunspec-meter",
     "sunspec-meter-float",
+    "sunspec-pv",
     "tasmota",
     "tasmota-sml",
+    "victron-gx",
+    "zigbee2mqtt",
 }
 
 /// Why there is no map.
@@ -103,10 +142,10 @@ impl Library {
         if let Some(map) = self.own.get(id) {
             return Ok(map.clone());
         }
-        let (likely, others): (Vec<_>, Vec<_>) =
-            BUILT_IN.iter().partition(|(stem, _)| id.starts_with(stem));
-        for (stem, text) in likely.into_iter().chain(others) {
-            if let Some(map) = built_in(stem, text)?.into_iter().find(|map| map.id == id) {
+        let (likely, others): (Vec<&BuiltIn>, Vec<&BuiltIn>) =
+            BUILT_IN.iter().partition(|file| id.starts_with(file.name));
+        for file in likely.into_iter().chain(others) {
+            if let Some(map) = file.maps()?.into_iter().find(|map| map.id == id) {
                 return Ok(map);
             }
         }
@@ -120,16 +159,22 @@ impl Library {
     /// [`LibraryError`]; the maps compiled in are sound, a test parses them all.
     pub fn all(&self) -> Result<BTreeMap<String, DeviceMap>, LibraryError> {
         let mut all = BTreeMap::new();
-        for (stem, text) in BUILT_IN {
-            all.extend(built_in(stem, text)?.into_iter().map(|map| (map.id.clone(), map)));
+        for file in BUILT_IN {
+            all.extend(file.maps()?.into_iter().map(|map| (map.id.clone(), map)));
         }
         all.extend(self.own.clone());
         Ok(all)
     }
 }
 
-fn built_in(stem: &str, text: &str) -> Result<Vec<DeviceMap>, LibraryError> {
-    file::maps(text).map_err(|fault| named(format!("{stem}.toml"), fault))
+impl BuiltIn {
+    /// The maps in it.
+    ///
+    /// # Errors
+    /// [`LibraryError`]; a test parses them all.
+    pub fn maps(&self) -> Result<Vec<DeviceMap>, LibraryError> {
+        file::maps(self.map).map_err(|fault| named(format!("{}.toml", self.name), fault))
+    }
 }
 
 fn named(file: String, fault: FileFault) -> LibraryError {
@@ -148,7 +193,10 @@ pub fn read(path: &Path) -> Result<Vec<DeviceMap>, LibraryError> {
 }
 
 /// The text of a file of bearable size.
-pub(super) fn text(path: &Path) -> Result<String, LibraryError> {
+///
+/// # Errors
+/// [`LibraryError`] when it is unreadable or too large.
+pub fn text(path: &Path) -> Result<String, LibraryError> {
     let unreadable = |error| LibraryError::Unreadable { path: path.to_owned(), error };
     let size = std::fs::metadata(path).map_err(unreadable)?.len();
     if size > MAX_FILE_BYTES {
@@ -166,11 +214,10 @@ pub fn built_in_ids() -> Vec<String> {
     all.into_keys().collect()
 }
 
-/// A compiled-in file as it is written, to start a map from: its name and its text.
+/// The files compiled in, by name.
 #[must_use]
-pub fn source_of(id: &str) -> Option<(&'static str, &'static str)> {
-    let has = |text: &str| file::maps(text).is_ok_and(|maps| maps.iter().any(|map| map.id == id));
-    BUILT_IN.iter().copied().find(|(_, text)| has(text))
+pub const fn built_in_files() -> &'static [BuiltIn] {
+    BUILT_IN
 }
 
 fn files(folder: &Path) -> Result<Vec<PathBuf>, LibraryError> {

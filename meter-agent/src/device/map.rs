@@ -467,7 +467,12 @@ impl DeviceMap {
             field.positive_means = Some(direction);
         }
         for derived in self.derived.iter_mut().filter(|derived| signed(&derived.key)) {
-            derived.positive_means = Some(direction);
+            // What is made of signed powers has turned with them.
+            let terms = derived.plus.iter().chain(&derived.minus).chain(&derived.plus_optional);
+            let turned = terms.chain(&derived.minus_optional).chain(&derived.first_of);
+            if !turned.clone().any(|term| signed(term)) {
+                derived.positive_means = Some(direction);
+            }
         }
         self
     }

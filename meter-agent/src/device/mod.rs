@@ -5,10 +5,12 @@
 //! vendor. Everything decoded is [`Observed`]: a value, absent for a reason, or a fault; unknown is
 //! never zero. Power is positive when it flows into the device.
 
+mod blueprint;
 mod decimal;
 mod decode;
 mod fields;
 mod file;
+mod golden;
 mod identity;
 mod library;
 mod lint;
@@ -16,19 +18,27 @@ mod map;
 mod message;
 pub mod obis;
 mod observed;
+mod p1;
 mod plan;
 mod quantity;
 mod readout;
 mod registers;
+mod sml;
 mod stamp;
 mod sunspec;
+mod telegram;
 
+pub use blueprint::blueprint;
 pub use fields::{
     Availability, Block, Counter, Field, MessageMap, NumberType, ObisField, PayloadField, Reset,
     Sentinels, TimeField, TimeForm, Valid, WordOrder, Zero,
 };
+pub use golden::{Case, Image, Sent, cases as golden_cases};
 pub use identity::{Identity, NotThisDevice, function as identify_function, span as identify_span};
-pub use library::{Library, LibraryError, built_in_ids, read as read_map_file, source_of};
+pub use library::{
+    BuiltIn, Library, LibraryError, built_in_files, built_in_ids, read as read_map_file,
+    text as map_text,
+};
 pub use map::{
     Derived, DeviceMap, Hole, Identify, Keep, ModbusRules, Onboarding, Part, Purpose, Registration,
     SerialRules, SignBy, Status, Trait, TraitType, Transport, When,
@@ -40,3 +50,4 @@ pub use quantity::{Direction, Quantity, State, Unit};
 pub use readout::{Figure, Figures, Readout, Resets};
 pub use registers::{BlockAnswer, decode_block, readout};
 pub use sunspec::{Chain, ChainFault, Model, Step, Walk};
+pub use telegram::{Amount, Telegram, TelegramFault, Telegrams};

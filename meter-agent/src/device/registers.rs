@@ -57,8 +57,10 @@ pub fn decode_block(
                 decode_field(field, block, answer, sentinels, taken_ms)
             }
         };
-        let known = figures.get(&field.key).is_some_and(|known| known.value.as_value().is_some());
-        if !known {
+        let known = figures.get(&field.key).map(|known| &known.value);
+        // A block that is not there says nothing against what another one said.
+        let lacks_it = figure.value == Observed::Absent(Absence::Unsupported);
+        if known.is_none_or(|known| known.as_value().is_none() && !lacks_it) {
             figures.insert(field.key.clone(), figure);
         }
     }

@@ -136,6 +136,7 @@ pub fn config(folder: &Path, host: &str, cable: &Cable, community: &str) -> Conf
             timeout_ms: Some(150),
             mqtt: None,
             positive_means: None,
+            order: None,
             no_export: false,
         }],
     }

@@ -1,44 +1,28 @@
-//! Every built-in map: what is put in, and what must come out.
+//! Device maps: over real sockets, as files of a user's own, and as the program shows them.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use clock::Clock;
 use meter_agent::device::{
-    Absence, BlockAnswer, Direction, Figures, Inbox, Library, LibraryError, Observed, Quantity,
-    Read, Readout, Span, built_in_ids, decode_block, plan, readout,
+    Absence, Case, DeviceMap, Inbox, Library, LibraryError, Observed, Quantity, Read, Readout,
+    Span, Status, Transport, built_in_files, golden_cases, plan,
 };
+use meter_agent::{Config, DeviceCheck, check_devices, key_file};
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::{AsyncClient, MqttOptions};
+use serde_json::Value;
+use tokio::task::JoinSet;
 
-use crate::support::device::{meter_203, model};
+use crate::support::broker::broker;
+use crate::support::device::Device;
+
+use Quantity::{EnergyExport, EnergyImport, Power, VoltageL1};
 
 fn library() -> Library {
     Library::load(None).expect("the built-in maps are sound")
-}
-
-/// Decodes the content of models (without id and length) with a map.
-fn decode(map: &str, models: &[(u16, Vec<u16>)]) -> Readout {
-    decode_with(map, None, models)
-}
-
-fn decode_with(map: &str, sign: Option<Direction>, models: &[(u16, Vec<u16>)]) -> Readout {
-    let library = library();
-    let map = library.find(map).expect("known").clone();
-    let map = match sign {
-        Some(direction) => map.with_positive_means(direction),
-        None => map,
-    };
-    let mut figures = Figures::new();
-    for block in &map.blocks {
-        let found =
-            models.iter().find(|(id, _)| block.models.is_empty() || block.models.contains(id));
-        let answer = found.map_or(BlockAnswer::Unsupported, |(id, content)| {
-            let mut words = content.clone();
-            if !block.models.is_empty() {
-                words =
-                    [&[*id, u16::try_from(content.len()).expect("bounded")], &content[..]].concat();
-            }
-            words.truncate(usize::from(block.count));
-            BlockAnswer::Words(words)
-        });
-        decode_block(block, &answer, !block.models.is_empty(), 5, &mut figures);
-    }
-    readout(&map, &figures)
 }
 
 fn check(readout: &Readout, expected: &[(Quantity, i64)]) {
@@ -49,187 +33,12 @@ fn check(readout: &Readout, expected: &[(Quantity, i64)]) {
     assert_eq!(found, expected);
 }
 
-fn float(value: f32) -> [u16; 2] {
-    let bits = value.to_bits();
-    [(bits >> 16) as u16, (bits & 0xffff) as u16]
-}
-
-use Quantity::{
-    EnergyExport, EnergyImport, EnergyProduced, Power, StateOfCharge, VoltageL1, VoltageL2,
-    VoltageL3,
-};
-
-#[test]
-fn sunspec_integer_meters() {
-    for model in [201, 202, 203, 204] {
-        let readout = decode(
-            &format!("sunspec-meter-{model}"),
-            &[(model, meter_203(4_000_000_000, 0, -1_500))],
-        );
-        check(
-            &readout,
-            &[
-                (Power, -1_500_000),
-                (EnergyImport, 4_000_000_000_000),
-                (EnergyExport, 0),
-                (VoltageL1, 230_100),
-                (VoltageL2, 230_200),
-                (VoltageL3, 230_300),
-            ],
-        );
-    }
-    let flipped = decode_with(
-        "sunspec-meter-203",
-        Some(Direction::Export),
-        &[(203, meter_203(1, 2, -1_500))],
-    );
-    assert_eq!(flipped.observed(Power), Observed::Value(1_500_000));
-}
-
-#[test]
-fn sunspec_float_meters() {
-    let mut content = vec![0x7fc0; 124];
-    for (offset, value) in [(12, 229.5), (28, 1_234.5), (60, 1_000.0), (68, 2_000_000.3)] {
-        content[offset - 2..offset].copy_from_slice(&float(value));
-    }
-    let readout = decode("sunspec-meter-213", &[(213, content)]);
-    check(
-        &readout,
-        &[
-            (Power, 1_234_500),
-            (EnergyImport, 2_000_000_250),
-            (EnergyExport, 1_000_000),
-            (VoltageL1, 229_500),
-        ],
-    );
-    assert_eq!(readout.observed(VoltageL2), Observed::Absent(Absence::Sentinel));
-}
-
-#[test]
-fn sunspec_inverters() {
-    for id in [101, 102, 103] {
-        let content = model(
-            50,
-            &[(10, 2_310), (13, 0xffff), (14, 4_321), (15, 0), (24, 1), (25, 2), (26, 0)],
-        );
-        let readout = decode(&format!("sunspec-inverter-{id}"), &[(id, content)]);
-        let expected = [(Power, -4_321_000), (EnergyProduced, 65_538_000), (VoltageL1, 231_000)];
-        let found = |quantity| readout.observed(quantity);
-        for (quantity, value) in expected {
-            assert_eq!(found(quantity), Observed::Value(value));
-        }
-    }
-}
-
-#[test]
-fn sunspec_batteries_old_and_new() {
-    let old = model(62, &[(11, 875), (56, 0xffff), (47, (-2_500_i16).cast_unsigned()), (63, 0)]);
-    check(
-        &decode("sunspec-battery-802", &[(802, old)]),
-        &[(Power, -2_500_000), (StateOfCharge, 875)],
-    );
-
-    let storage = model(24, &[(8, 4_200), (22, (-2_i16).cast_unsigned())]);
-    check(&decode("sunspec-battery", &[(124, storage)]), &[(StateOfCharge, 420)]);
-
-    let capacity = model(7, &[(4, 66), (8, 0)]);
-    let flows = model(43, &[(6, 1_200), (17, 0)]);
-    check(
-        &decode("sunspec-battery-714", &[(713, capacity), (714, flows)]),
-        &[(Power, -1_200_000), (StateOfCharge, 660)],
-    );
-    // What the first model does not say, the next may.
-    let silent = model(62, &[(47, 100), (63, 0)]);
-    let storage = model(24, &[(8, 50), (22, 0)]);
-    check(
-        &decode("sunspec-battery", &[(802, silent), (124, storage)]),
-        &[(Power, 100_000), (StateOfCharge, 500)],
-    );
-}
-
-#[test]
-fn eastron_sdm630() {
-    let mut content = vec![0; 76];
-    for (at, value) in [
-        (0x00, 230.1),
-        (0x02, 231.5),
-        (0x04, f32::NAN),
-        (0x34, -1_750.25),
-        (0x48, 12_345.678),
-        (0x4a, 0.0),
-    ] {
-        content[at..at + 2].copy_from_slice(&float(value));
-    }
-    let readout = decode("eastron-sdm630", &[(0, content)]);
-    check(
-        &readout,
-        &[
-            (Power, -1_750_250),
-            // The float nearest to 12 345.678 kWh.
-            (EnergyImport, 12_345_677_734),
-            (EnergyExport, 0),
-            (VoltageL1, 230_100),
-            (VoltageL2, 231_500),
-        ],
-    );
-    assert_eq!(readout.observed(VoltageL3), Observed::Absent(Absence::Sentinel));
-}
-
 fn inbox(map: &str, topic: &str) -> Inbox {
     Inbox::new(library().find(map).expect("known").clone(), topic)
 }
 
 fn take(inbox: &mut Inbox, topic: &str, payload: &str) -> Readout {
     inbox.take(topic, payload.as_bytes(), false, 9).expect("readable").expect("its topic")
-}
-
-#[test]
-fn shelly_second_generation() {
-    let mut inbox = inbox("shelly-gen2", "shelly/roof");
-    let status =
-        r#"{"id":0,"a_voltage":230.1,"b_voltage":null,"total_act_power":-1234.567,"x":[1]}"#;
-    check(
-        &take(&mut inbox, "shelly/roof/status/em:0", status),
-        &[(Power, -1_234_567), (VoltageL1, 230_100)],
-    );
-    let counters = r#"{"id":0,"total_act":1234567.89,"total_act_ret":7}"#;
-    check(
-        &take(&mut inbox, "shelly/roof/status/emdata:0", counters),
-        &[(EnergyImport, 1_234_567_890), (EnergyExport, 7_000)],
-    );
-    assert_eq!(inbox.take("shelly/other/status/em:0", b"{}", false, 9), Ok(None));
-}
-
-#[test]
-fn tasmota_telegrams() {
-    let mut inbox = inbox("tasmota", "cellar");
-    let telegram = r#"{"Time":"2026-01-01T12:00:00","ENERGY":{"Total":1290.396,"ExportActive":3.5,"Power":47,"Voltage":231}}"#;
-    check(
-        &take(&mut inbox, "tele/cellar/SENSOR", telegram),
-        &[
-            (Power, 47_000),
-            (EnergyImport, 1_290_396_000),
-            (EnergyExport, 3_500_000),
-            (VoltageL1, 231_000),
-        ],
-    );
-    let plug = r#"{"ENERGY":{"Total":1.25,"Power":"nan"}}"#;
-    let readout = take(&mut inbox, "tele/cellar/SENSOR", plug);
-    assert_eq!(readout.observed(EnergyExport), Observed::Absent(Absence::Unsupported));
-    assert_eq!(readout.observed(Power), Observed::Absent(Absence::Sentinel));
-    let channels = r#"{"ENERGY":{"Total":1.25,"Power":[1,2]}}"#;
-    let readout = take(&mut inbox, "tele/cellar/SENSOR", channels);
-    assert!(matches!(readout.observed(Power), Observed::Fault(_)));
-}
-
-#[test]
-fn tasmota_reading_heads() {
-    let mut inbox = inbox("tasmota-sml", "meter");
-    let telegram = r#"{"SML":{"Total_in":34507.4761,"Total_out":14737.1422,"Power_curr":-894}}"#;
-    check(
-        &take(&mut inbox, "tele/meter/SENSOR", telegram),
-        &[(Power, -894_000), (EnergyImport, 34_507_476_100), (EnergyExport, 14_737_142_200)],
-    );
 }
 
 #[test]
@@ -268,29 +77,254 @@ fn kept_messages_are_stale_and_garbage_is_a_fault_never_zero() {
     assert!(matches!(readout.observed(EnergyImport), Observed::Fault(_)));
 }
 
-#[test]
-fn every_built_in_map_has_a_golden_vector_here() {
-    let tested: Vec<String> = [201, 202, 203, 204, 211, 212, 213, 214]
-        .iter()
-        .map(|id| format!("sunspec-meter-{id}"))
-        .chain([101, 102, 103].iter().map(|id| format!("sunspec-inverter-{id}")))
-        .chain(
-            [
-                "sunspec-battery",
-                "sunspec-battery-714",
-                "sunspec-battery-802",
-                "eastron-sdm630",
-                "shelly-gen2",
-                "tasmota",
-                "tasmota-sml",
-                "dsmr-reader",
-            ]
-            .map(str::to_owned),
+/// The first case of every map that needs nothing special, with its map.
+fn vectors(wanted: impl Fn(Transport) -> bool) -> Vec<(DeviceMap, Case)> {
+    let mut vectors = Vec::new();
+    for file in built_in_files() {
+        let cases = golden_cases(file.golden).expect("sound");
+        for map in file.maps().expect("sound").into_iter().filter(|map| wanted(map.transport)) {
+            let plain = |case: &&Case| {
+                case.maps.contains(&map.id)
+                    && case.positive_means.is_none()
+                    && case.order.is_none()
+                    && case.messages.iter().all(|message| !message.retained)
+            };
+            let case = cases.iter().find(plain).unwrap_or_else(|| panic!("{} has no case", map.id));
+            vectors.push((map.clone(), case.clone()));
+        }
+    }
+    vectors
+}
+
+/// A configuration with these devices, in TOML; the first is the meter.
+fn household(devices: &[(String, String)]) -> (tempfile::TempDir, Config) {
+    use std::fmt::Write;
+    let folder = tempfile::tempdir().expect("a folder");
+    let key = folder.path().join("household.key");
+    key_file::create(&key).expect("a key");
+    let mut text = format!(
+        "community = \"test\"\npoint = \"P1\"\noperator = \"0x{}\"\ndata_dir = {:?}\n\
+         [mqtt]\nurl = \"mqtt://127.0.0.1:1\"\n",
+        "11".repeat(20),
+        folder.path(),
+    );
+    for (index, (map, place)) in devices.iter().enumerate() {
+        let role = if index == 0 { "meter" } else { "battery" };
+        write!(
+            text,
+            "[[device]]\nname = \"d{index}\"\nrole = \"{role}\"\nmap = \"{map}\"\n{place}\n"
         )
+        .expect("memory");
+    }
+    let config = Config::parse(&text, "test").expect("a configuration");
+    config.check().expect("sound");
+    (folder, config)
+}
+
+/// What differs between the cases and what the agent saw.
+fn differences(vectors: &[(DeviceMap, Case)], checks: &[DeviceCheck]) -> Vec<String> {
+    assert_eq!(vectors.len(), checks.len());
+    let mut problems = Vec::new();
+    for ((map, case), check) in vectors.iter().zip(checks) {
+        let told: BTreeMap<Quantity, Result<i64, String>> = check
+            .figures
+            .iter()
+            .map(|figure| {
+                let quantity = Quantity::named(figure.quantity).expect("a quantity");
+                let words = figure.note.clone().unwrap_or_default();
+                (quantity, figure.value.ok_or(words))
+            })
+            .collect();
+        let own = case.differences(&told).into_iter();
+        problems.extend(own.map(|own| format!("{}: {own} ({:?})", map.id, check.problems)));
+    }
+    problems
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_modbus_map_is_read_from_a_device_on_a_socket() {
+    let vectors = vectors(Transport::is_modbus);
+    assert!(vectors.len() > 40, "{}", vectors.len());
+    for some in vectors.chunks(60) {
+        let mut devices = Vec::new();
+        let mut places = Vec::new();
+        for (map, case) in some {
+            let unit = map.modbus.as_ref().and_then(|rules| rules.units.first().copied());
+            let unit = unit.unwrap_or(1);
+            let device = Device::start().await;
+            let image = case.image(&case.set_up(map.clone())).expect("sound");
+            for (function, address, word) in image.iter() {
+                device.put(unit, function, address, &[word]);
+            }
+            let place = format!("host = \"{}\"\nunit = {unit}\n", device.host());
+            places.push((map.id.clone(), place));
+            devices.push(device);
+        }
+        let (_folder, config) = household(&places);
+        let checks =
+            check_devices(&config, Clock::from_config(None), Duration::from_secs(60)).await;
+        let problems = differences(some, &checks.expect("checked"));
+        assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+        for device in devices {
+            assert!(device.functions().iter().all(|function| matches!(function, 3 | 4)));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_mqtt_map_is_read_from_a_broker() {
+    let vectors = vectors(|transport| transport == Transport::Mqtt);
+    assert!(vectors.len() > 10, "{}", vectors.len());
+    let address = broker().await;
+    let place = |index: usize| {
+        format!("mqtt = {{ topic = \"t{index}\", broker = {{ url = \"mqtt://{address}\" }} }}\n")
+    };
+    let places: Vec<(String, String)> = vectors
+        .iter()
+        .enumerate()
+        .map(|(index, (map, _))| (map.id.clone(), place(index)))
         .collect();
-    let mut tested = tested;
-    tested.sort();
-    assert_eq!(built_in_ids(), tested);
+    let (_folder, config) = household(&places);
+    // The devices speak when they like, again and again.
+    let mut options = MqttOptions::new("devices", address.ip().to_string(), address.port());
+    options.set_clean_start(true);
+    let (client, mut events) = AsyncClient::new(options, 64);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { while events.poll().await.is_ok() {} });
+    let sent: Vec<(String, String)> = vectors
+        .iter()
+        .enumerate()
+        .flat_map(|(index, (_, case))| {
+            case.messages.iter().map(move |message| {
+                (message.topic.replace("{topic}", &format!("t{index}")), message.payload.clone())
+            })
+        })
+        .collect();
+    tasks.spawn(async move {
+        let mut pace = tokio::time::interval(Duration::from_millis(300));
+        loop {
+            pace.tick().await;
+            for (topic, payload) in &sent {
+                let publish = client.publish(topic, QoS::AtLeastOnce, false, payload.clone());
+                if publish.await.is_err() {
+                    return;
+                }
+            }
+        }
+    });
+    let checks = check_devices(&config, Clock::from_config(None), Duration::from_secs(4)).await;
+    let problems = differences(&vectors, &checks.expect("checked"));
+    assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+}
+
+fn program(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_meter-agent"))
+        .args(arguments)
+        .output()
+        .expect("the program starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_person_finds_checks_and_writes_maps() {
+    let output = program(&["map", "list", "--json"]);
+    let maps: Vec<Value> = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert!(maps.len() > 55, "{}", maps.len());
+    let sma = maps.iter().find(|map| map["id"] == "sma-meter").expect("there");
+    assert_eq!(sma["status"], "cross-checked");
+    assert_eq!(sma["unverified"], serde_json::json!(["voltage_l1", "voltage_l2", "voltage_l3"]));
+    let table = text(&program(&["map", "list"]).stdout);
+    assert!(
+        table.contains("keba-wh                    unverified    modbus    charger"),
+        "{table}"
+    );
+
+    let shown = text(&program(&["map", "show", "goodwe-et-battery"]).stdout);
+    assert!(shown.contains("unchecked   all of it"), "{shown}");
+    assert!(shown.contains("request     function 3, 35182 to 35183"), "{shown}");
+    assert_eq!(program(&["map", "show", "no-such-map"]).status.code(), Some(3));
+
+    let output = program(&["map", "test"]);
+    assert!(output.status.success(), "{}", text(&output.stdout));
+    assert!(text(&output.stdout).contains(" 0 wrong"), "{}", text(&output.stdout));
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("own.toml");
+    let own = file.to_str().expect("plain");
+    assert!(
+        program(&["map", "new", "--from", "victron-gx-battery", "--out", own]).status.success()
+    );
+    let again = program(&["map", "new", "--from", "victron-gx-battery", "--out", own]);
+    assert!(!again.status.success() && text(&again.stderr).contains("nothing was overwritten"));
+    assert!(program(&["map", "lint", own]).status.success());
+    let untested = program(&["map", "test", own]);
+    assert!(text(&untested.stderr).contains("golden vectors"), "{}", text(&untested.stderr));
+    let golden = folder.path().join("golden");
+    std::fs::create_dir(&golden).expect("a folder");
+    let vectors = |power: &str| {
+        let power = format!(
+            "[[case]]\nmaps = [\"my-victron-gx-meter\"]\nsays = \"x\"\n[[case.registers]]\n\
+             function = 3\nset = [\"820: fff6\"]\n[case.reads]\npower = {power}\n\
+             power_l1 = -10_000\npower_l2 = 0\npower_l3 = 0\n"
+        );
+        std::fs::write(golden.join("own.toml"), power).expect("written");
+        let output = program(&["map", "test", own]);
+        (output.status.code(), text(&output.stdout))
+    };
+    let (code, told) = vectors("-10_000");
+    assert_eq!(code, Some(5), "{told}");
+    assert!(told.contains("1 golden vectors, 3 wrong"), "three maps have none: {told}");
+    let (_, told) = vectors("1");
+    assert!(told.contains("power should be 1 but is -10000"), "{told}");
+
+    std::fs::write(&file, std::fs::read_to_string(&file).expect("there").replace("842", "99999"))
+        .expect("written");
+    let output = program(&["map", "lint", own, "--json"]);
+    assert_eq!(output.status.code(), Some(3));
+    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert!(told[0]["problems"][0].as_str().expect("words").contains("99999"), "{told}");
+}
+
+/// The table in the documents is made of the maps.
+#[test]
+fn the_documents_list_every_map() {
+    use std::fmt::Write;
+    let mut table =
+        String::from("| Map | For | Through | Status | What it is |\n|---|---|---|---|---|\n");
+    for map in library().all().expect("sound").values() {
+        let purpose = map.purpose.map_or("any".to_owned(), |purpose| purpose.to_string());
+        let DeviceMap { id, transport, status, name, .. } = map;
+        writeln!(table, "| `{id}` | {purpose} | {transport} | {status} | {name} |")
+            .expect("memory");
+    }
+    table += "\n### What nobody has checked yet\n\n";
+    for map in library().all().expect("sound").values() {
+        let unverified = map.unverified();
+        if map.status != Status::Unverified && !unverified.is_empty() {
+            writeln!(table, "- `{}`: {}", map.id, unverified.join(", ")).expect("memory");
+        }
+    }
+    table += "\n### Sources\n\n";
+    for file in built_in_files() {
+        let maps = file.maps().expect("sound");
+        writeln!(table, "- `{}.toml`: {}", file.name, maps[0].sources.join("; ")).expect("memory");
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/devices.md");
+    let page = std::fs::read_to_string(&path).expect("the page");
+    let (begin, end) = ("<!-- maps: begin -->\n", "<!-- maps: end -->");
+    let (before, rest) = page.split_once(begin).expect("its mark");
+    let (found, after) = rest.split_once(end).expect("its mark");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, format!("{before}{begin}{table}{end}{after}")).expect("written");
+        return;
+    }
+    assert!(
+        found == table,
+        "docs/devices.md is behind: UPDATE_GOLDEN=1 cargo test -p meter-agent documents"
+    );
 }
 
 const GOOD: &str = r#"

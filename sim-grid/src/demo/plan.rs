@@ -233,6 +233,7 @@ fn devices(face: &Face) -> Vec<DeviceConfig> {
             timeout_ms: None,
             mqtt: None,
             positive_means: None,
+            order: None,
             no_export: false,
         })
     };
@@ -245,6 +246,7 @@ fn devices(face: &Face) -> Vec<DeviceConfig> {
         timeout_ms: None,
         mqtt: Some(DeviceMqttConfig { topic: topic.to_owned(), broker: None, max_age_s: 3_600 }),
         positive_means: None,
+        order: None,
         no_export: false,
     };
     let meter = match &face.kind {

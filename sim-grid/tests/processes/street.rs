@@ -413,6 +413,7 @@ fn devices(house: &Value) -> Vec<agent::DeviceConfig> {
         timeout_ms: None,
         mqtt: None,
         positive_means: None,
+        order: None,
         no_export: false,
     };
     let publishing = |map: &str, key: &str| {
