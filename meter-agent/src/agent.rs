@@ -14,9 +14,9 @@ use tracing::{debug, error, info, warn};
 use units::{CommunityId, PointId, Slot};
 
 use crate::chance::Chance;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, DeviceConfig};
 use crate::core::policy::{Style, Wishes};
-use crate::core::{Core, Effect, Input, Level, Settings, Status};
+use crate::core::{Core, Effect, HAND_SLACK_MS, Input, Level, Settings, Status};
 use crate::device::Transport;
 use crate::disk::{Disk, DiskError};
 use crate::house::{Device, House};
@@ -111,7 +111,18 @@ impl Agent {
         let max_ages_ms: Vec<i64> = max_ages_ms.collect();
         let devices = config.devices.iter().zip(&maps).zip(&max_ages_ms);
         let devices = devices.map(|((device, map), &max_age_ms)| {
-            Device::new(device.name.clone(), device.role, device.no_export, pushes(map), max_age_ms)
+            let made = Device::new(
+                device.name.clone(),
+                device.role,
+                device.no_export,
+                pushes(map),
+                max_age_ms,
+            );
+            if device.integrate_power {
+                made.summing_power(longest_gap_ms(config, device, &clock))
+            } else {
+                made
+            }
         });
         let house = House::new(devices.collect());
         let settings = Settings {
@@ -125,6 +136,8 @@ impl Agent {
             grace_ms: grace_ms(config, &clock),
             order_lead_ms: scaled_ms(ORDER_LEAD_MS, &clock).min(MOST_ORDER_LEAD_MS),
             clock: clock_status(config),
+            slack_ms: slack_ms(config, &clock),
+            allow_resetting: config.devices.iter().any(|device| device.allow_resetting),
         };
         let core = Core::new(settings, recovered, clock.now_ms());
         if let Some(last) = core.status().journalled_slot
@@ -455,6 +468,23 @@ fn max_age_ms(config: &Config, stated_s: Option<u32>, clock: &Clock) -> i64 {
         Some(seconds) => i64::from(seconds) * 1_000,
         None => scaled_ms(3 * config.poll_interval_ms, clock).max(15_000),
     }
+}
+
+/// Over how long without a measurement power is summed up: two polls.
+fn longest_gap_ms(config: &Config, device: &DeviceConfig, clock: &Clock) -> i64 {
+    match &device.mqtt {
+        Some(mqtt) => i64::from(mqtt.max_age_s) * 1_000,
+        None => scaled_ms(2 * config.poll_interval_ms, clock),
+    }
+}
+
+/// How much older than it seems the last change of a counter may be: it changed between two looks,
+/// and a simulated device may be a slot ahead of the clock.
+fn slack_ms(config: &Config, clock: &Clock) -> i64 {
+    if clock.is_manual() || config.clock.is_some() {
+        return HAND_SLACK_MS;
+    }
+    scaled_ms(2 * config.poll_interval_ms, clock).max(60_000)
 }
 
 /// How long after an edge its registers may be read.

@@ -98,9 +98,7 @@ pub async fn check_devices(
                 Some(Report::Device(index, Ok(readout))) => {
                     let known = readouts.entry(index).or_default();
                     known.merge(readout);
-                    if problems(config.devices[index].role, config.devices[index].no_export, known)
-                        .is_empty()
-                    {
+                    if problems(&config.devices[index], known).is_empty() {
                         silent.remove(&index);
                     }
                 }
@@ -123,7 +121,7 @@ pub async fn check_devices(
 
 /// What a device said, or why it said nothing.
 fn checked(device: &DeviceConfig, readout: &Readout, reason: Option<String>) -> DeviceCheck {
-    let problems = problems(device.role, device.no_export, readout);
+    let problems = problems(device, readout);
     DeviceCheck {
         device: device.name.clone(),
         role: device.role,
@@ -151,11 +149,15 @@ fn figures(readout: &Readout) -> Vec<FigureCheck> {
     readout.iter().map(figure).collect()
 }
 
-fn problems(role: Role, no_export: bool, readout: &Readout) -> Vec<String> {
-    let needed = NEEDED.iter().find(|(known, _)| *known == role).map_or(&[][..], |(_, n)| n);
+fn problems(device: &DeviceConfig, readout: &Readout) -> Vec<String> {
+    let needed = NEEDED.iter().find(|(known, _)| *known == device.role).map_or(&[][..], |(_, n)| n);
     needed
         .iter()
-        .filter(|&&quantity| !(no_export && quantity == Quantity::EnergyExport))
+        .filter(|&&quantity| match quantity {
+            Quantity::EnergyExport => !device.no_export && !device.integrate_power,
+            Quantity::EnergyImport => !device.integrate_power,
+            _ => true,
+        })
         .filter_map(|&quantity| match readout.observed(quantity) {
             Observed::Value(_) => None,
             other => Some(format!("{quantity}: {other}")),

@@ -149,6 +149,14 @@ pub struct DeviceConfig {
     /// The meter has no export register because nothing can flow back: export counts as zero.
     #[serde(default)]
     pub no_export: bool,
+    /// The meter has no energy registers at all: its power is summed up, and a slot in which it was
+    /// not measured all the time is missing.
+    #[serde(default)]
+    pub integrate_power: bool,
+    /// The meter may be settled on although its counter starts again by itself, every day or without
+    /// power: what flowed around that moment can be lost.
+    #[serde(default)]
+    pub allow_resetting: bool,
 }
 
 /// `[device.mqtt]`

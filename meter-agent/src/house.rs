@@ -2,14 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use protocol::RawSample;
 use units::Slot;
 
 use crate::config::Role;
-use crate::core::{Count, Flows, Registers};
+use crate::core::{Count, Flows, Registers, Summed};
 use crate::device::{Absence, Figure, Observed, Quantity, Readout};
+use crate::power_sum::PowerSum;
 
-/// Widest gap between two messages over which an edge is interpolated, milliseconds.
+/// Widest gap between two messages over which an edge is interpolated, milliseconds; and none that
+/// is wider than the device's figures stay fresh.
 const MAX_GAP_MS: i64 = Slot::LENGTH_MS;
+/// A device's clock is compared when it was read this long ago at most, milliseconds.
+const CLOCK_FRESH_MS: i64 = Slot::LENGTH_MS;
 /// A message of a device that speaks when it likes counts as spoken at an edge from this long before
 /// it: a thousandth of a slot, so that it need not be seen which of the two came first.
 const EARLY_MS: i64 = 1_000;
@@ -28,7 +33,16 @@ pub struct Device {
     /// Figures older than this are stale, milliseconds of market time.
     pub max_age_ms: i64,
     trails: BTreeMap<Quantity, Trail>,
+    /// Sums of its power in the place of the registers that it has not.
+    power_sum: Option<PowerSum>,
+    identity: Option<String>,
+    /// Its clock less ours, and when that was seen.
+    clock_offset_ms: Option<(i64, i64)>,
 }
+
+/// A register at an edge: the count, the time at which it was true, and what was said on both sides
+/// when it was taken between.
+type AtEdge = (Observed<Count>, Option<i64>, Vec<(i64, i64)>);
 
 /// The newest figure of a quantity, and the last one before the newest slot edge.
 #[derive(Debug, Clone)]
@@ -47,23 +61,67 @@ impl Device {
         pushes: bool,
         max_age_ms: i64,
     ) -> Self {
-        Self { name, role, no_export, pushes, max_age_ms, trails: BTreeMap::new() }
+        Self {
+            name,
+            role,
+            no_export,
+            pushes,
+            max_age_ms,
+            trails: BTreeMap::new(),
+            power_sum: None,
+            identity: None,
+            clock_offset_ms: None,
+        }
+    }
+
+    /// The device has no registers: its power is summed up, over no longer time without a
+    /// measurement than `max_gap_ms`.
+    #[must_use]
+    pub fn summing_power(mut self, max_gap_ms: i64) -> Self {
+        self.power_sum = Some(PowerSum::new(max_gap_ms));
+        self
     }
 
     /// Takes over new figures.
     pub fn take(&mut self, readout: &Readout) {
         for (quantity, figure) in readout.iter() {
-            let figure = figure.clone();
-            match self.trails.get_mut(&quantity) {
-                None => {
-                    self.trails.insert(quantity, Trail { before: None, latest: figure });
-                }
-                Some(trail) => {
-                    let edge_ms = Slot::at_ms(figure.taken_ms).start_ms();
-                    let old = std::mem::replace(&mut trail.latest, figure);
-                    if old.taken_ms < edge_ms {
-                        trail.before = Some(old);
-                    }
+            self.follow(quantity, figure.clone());
+        }
+        self.sum_up(readout);
+        if readout.identity.is_some() {
+            self.identity.clone_from(&readout.identity);
+        }
+        if let Some((device_ms, taken_ms)) = readout.device_clock_ms {
+            self.clock_offset_ms = Some((device_ms - taken_ms, taken_ms));
+        }
+    }
+
+    /// Sums up the power of a device without registers; they are figures like any others then.
+    fn sum_up(&mut self, readout: &Readout) {
+        let Some(sum) = &mut self.power_sum else { return };
+        let Some(Figure { value: Observed::Value(power_mw), taken_ms, .. }) =
+            readout.figure(Quantity::Power)
+        else {
+            return;
+        };
+        sum.take(*taken_ms, *power_mw);
+        let (import, export) = sum.mwh();
+        let registers = [(Quantity::EnergyImport, import), (Quantity::EnergyExport, export)];
+        for (quantity, mwh) in registers {
+            self.follow(quantity, Figure::plain(Observed::Value(mwh), *taken_ms));
+        }
+    }
+
+    fn follow(&mut self, quantity: Quantity, figure: Figure) {
+        match self.trails.get_mut(&quantity) {
+            None => {
+                self.trails.insert(quantity, Trail { before: None, latest: figure });
+            }
+            Some(trail) => {
+                let edge_ms = Slot::at_ms(figure.taken_ms).start_ms();
+                let old = std::mem::replace(&mut trail.latest, figure);
+                if old.taken_ms < edge_ms {
+                    trail.before = Some(old);
                 }
             }
         }
@@ -82,14 +140,19 @@ impl Device {
         let Some(trail) = self.trails.get(&quantity) else {
             return if absent { (zero(), None) } else { (Observed::Absent(Absence::NotYet), None) };
         };
-        let Figure { value, rolls_over_at, taken_ms, .. } = &trail.latest;
+        let Figure { value, rolls_over_at, resolution, resets, taken_ms } = &trail.latest;
         if *taken_ms < from_ms {
             return (Observed::Absent(Absence::Stale), None);
         }
         match value {
             Observed::Absent(Absence::Unsupported) if absent => (zero(), None),
             other => {
-                let count = |mwh| Count { mwh, rolls_over_at: *rolls_over_at };
+                let count = |mwh| Count {
+                    mwh,
+                    rolls_over_at: *rolls_over_at,
+                    resolution_mwh: *resolution,
+                    resets: *resets,
+                };
                 (other.clone().map(count), Some(*taken_ms))
             }
         }
@@ -98,7 +161,7 @@ impl Device {
     /// The register at an edge, and the time it was true. A device that is asked shows it right
     /// after the edge; one that speaks when it likes has the edge between two messages, and the
     /// register is taken on the straight line between them.
-    fn count_at(&self, quantity: Quantity, edge_ms: i64) -> (Observed<Count>, Option<i64>) {
+    fn count_at(&self, quantity: Quantity, edge_ms: i64) -> AtEdge {
         let early_ms = if self.pushes { EARLY_MS } else { 0 };
         let (after, after_ms) = self.count_since(quantity, edge_ms - early_ms);
         let after_ms = after_ms.map(|after_ms| after_ms.max(edge_ms));
@@ -106,21 +169,25 @@ impl Device {
         let (true, Some(count), Some(after_ms), Some(before)) =
             (self.pushes, after.as_value(), after_ms, before)
         else {
-            return (after, after_ms);
+            return (after, after_ms, Vec::new());
         };
         let (span_ms, part_ms) = (after_ms - before.taken_ms, edge_ms - before.taken_ms);
-        let Some(&low) = before.value.as_value() else { return (after, Some(after_ms)) };
-        if part_ms < 0 || span_ms <= part_ms || span_ms > MAX_GAP_MS || count.mwh < low {
-            return (after, Some(after_ms));
+        let Some(&low) = before.value.as_value() else {
+            return (after, Some(after_ms), Vec::new());
+        };
+        let widest_ms = self.max_age_ms.min(MAX_GAP_MS);
+        if part_ms < 0 || span_ms <= part_ms || span_ms > widest_ms || count.mwh < low {
+            return (after, Some(after_ms), Vec::new());
         }
+        let samples = vec![(before.taken_ms, low), (after_ms, count.mwh)];
         let rise = i128::from(count.mwh - low) * i128::from(part_ms) / i128::from(span_ms);
         let mwh = low + i64::try_from(rise).expect("a part of a difference of 64 bits");
-        (Observed::Value(Count { mwh, ..*count }), Some(edge_ms))
+        (Observed::Value(Count { mwh, ..*count }), Some(edge_ms), samples)
     }
 }
 
 const fn zero() -> Observed<Count> {
-    Observed::Value(Count { mwh: 0, rolls_over_at: None })
+    Observed::Value(Count::plain(0))
 }
 
 /// All devices of a household.
@@ -160,7 +227,10 @@ impl House {
     #[must_use]
     pub fn registers_now(&self, now_ms: i64) -> Option<Registers> {
         let from_ms = now_ms - self.meter()?.max_age_ms;
-        self.registers(from_ms, |device, quantity| device.count_since(quantity, from_ms))
+        self.registers(from_ms, |device, quantity| {
+            let (count, taken_ms) = device.count_since(quantity, from_ms);
+            (count, taken_ms, Vec::new())
+        })
     }
 
     /// The registers at the end of a slot; none while the meter has not spoken since.
@@ -180,11 +250,11 @@ impl House {
     fn registers(
         &self,
         from_ms: i64,
-        count: impl Fn(&Device, Quantity) -> (Observed<Count>, Option<i64>),
+        count: impl Fn(&Device, Quantity) -> AtEdge,
     ) -> Option<Registers> {
         let meter = self.meter()?;
-        let (import, import_ms) = count(meter, Quantity::EnergyImport);
-        let (export, export_ms) = count(meter, Quantity::EnergyExport);
+        let (import, import_ms, import_samples) = count(meter, Quantity::EnergyImport);
+        let (export, export_ms, export_samples) = count(meter, Quantity::EnergyExport);
         let taken_ms = import_ms.into_iter().chain(export_ms).max()?;
         import.as_value()?;
         export.as_value()?;
@@ -196,7 +266,30 @@ impl House {
         let power_mw = power
             .filter(|power| power.taken_ms >= from_ms)
             .and_then(|power| power.value.as_value().copied());
-        Some(Registers { taken_ms, import, export, produced, power_mw })
+        let named = |register: &'static str, samples: Vec<(i64, i64)>| {
+            samples.into_iter().map(move |(time_ms, raw_mwh)| RawSample {
+                register: register.to_owned(),
+                time_ms,
+                raw_mwh,
+            })
+        };
+        let device_offset_ms = meter
+            .clock_offset_ms
+            .filter(|(_, seen_ms)| *seen_ms >= taken_ms - CLOCK_FRESH_MS)
+            .map(|(offset_ms, _)| offset_ms);
+        Some(Registers {
+            taken_ms,
+            import,
+            export,
+            produced,
+            power_mw,
+            identity: meter.identity.clone(),
+            device_offset_ms,
+            samples: named("import", import_samples)
+                .chain(named("export", export_samples))
+                .collect(),
+            summed: meter.power_sum.as_ref().map(|sum| Summed { gap_ms: sum.gap_ms() }),
+        })
     }
 
     fn of(&self, role: Role) -> impl Iterator<Item = &Device> {

@@ -22,6 +22,7 @@ pub mod modbus;
 mod mqtt;
 pub mod outlets;
 mod poll;
+mod power_sum;
 mod running;
 mod state_file;
 

@@ -13,14 +13,17 @@ use utoipa::{IntoParams, ToSchema};
 use super::Api;
 use super::anchors::AnchorSummary;
 use super::error::{ApiError, ErrorView};
+use super::meter::{MeterView, QUALITY_MISSING};
 use super::sharing::StatementSharingView;
 use super::street::{day_of, enrolled};
 use crate::config::HouseholdConfig;
 use crate::live::Seen;
-use crate::store::read::{AllTime, MeterRow, StatementRow, VersionRow};
+use crate::store::read::{AllTime, StatementRow, VersionRow};
 
 /// Statements on a household's page: a day.
 const STATEMENTS: u32 = 96;
+/// What happened to a meter, on its household's page.
+const EVENTS: u32 = 50;
 /// How long the chain may take to say what was claimed.
 const CHAIN_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -143,17 +146,6 @@ pub struct TotalsView {
     reward_wh: i64,
 }
 
-/// How far a meter's readings have come.
-#[derive(Serialize, ToSchema)]
-pub struct MeterView {
-    /// Highest sequence number without a gap before it.
-    reading_seq: u64,
-    /// When that reading was taken.
-    last_reading_ms: Option<i64>,
-    /// `measured`, `bridged` or `integrated`.
-    quality: Option<String>,
-}
-
 /// One bill. Positive amounts are paid, negative ones received.
 #[derive(Serialize, ToSchema)]
 pub struct StatementView {
@@ -167,6 +159,8 @@ pub struct StatementView {
     versions: Vec<VersionView>,
     /// Whether the meter is known.
     measured: bool,
+    /// How its registers came about: `measured`, `bridged`, `integrated`, `substituted`, or `missing`.
+    quality: String,
     /// Metered import.
     import_wh: i64,
     /// Metered export.
@@ -301,6 +295,7 @@ pub async fn household(
     let newest = api.reader.last_settled().await?;
     let rows = api.reader.statements(&point, None, STATEMENTS).await?;
     let meter = api.reader.meters().await?.into_iter().find(|meter| meter.point == point);
+    let events = api.reader.meter_events(&point, EVENTS).await?;
     let (claimable, claimed) = claims(&api, home).await?;
     Ok(HttpResponse::Ok().json(HouseholdView {
         summary: summary(&api, home, &rows, newest, now_ms),
@@ -309,7 +304,7 @@ pub async fn household(
         reward_total: meter.as_ref().map_or(0, |meter| meter.reward_total).to_string(),
         claimable: claimable.map(|tokens| tokens.to_string()),
         claimed: claimed.map(|tokens| tokens.to_string()),
-        meter: meter.into(),
+        meter: MeterView::new(meter, events),
         statements: statement_views(&api, &point, rows).await?,
     }))
 }
@@ -327,7 +322,11 @@ async fn statement_views(
     for row in api.reader.versions(point, first, last).await? {
         versions.entry(row.statement.slot).or_default().push(row.into());
     }
+    let mut qualities = api.reader.qualities(point, first, last).await?;
     for view in &mut views {
+        if let Some(quality) = qualities.remove(&view.slot).filter(|_| view.measured) {
+            view.quality = quality;
+        }
         view.versions = versions.remove(&view.slot).unwrap_or_default();
     }
     Ok(views)
@@ -466,6 +465,7 @@ impl From<StatementRow> for StatementView {
             version: statement.version,
             versions: Vec::new(),
             measured: statement.measured,
+            quality: QUALITY_MISSING.to_owned(),
             import_wh: statement.import_wh,
             export_wh: statement.export_wh,
             bought_wh: statement.bought_wh,
@@ -520,19 +520,6 @@ impl From<AllTime> for TotalsView {
             amount_nano: all.amount.nano(),
             saved_nano: (all.alone - all.amount).nano(),
             reward_wh: all.reward.wh(),
-        }
-    }
-}
-
-impl From<Option<MeterRow>> for MeterView {
-    fn from(row: Option<MeterRow>) -> Self {
-        match row {
-            None => Self { reading_seq: 0, last_reading_ms: None, quality: None },
-            Some(row) => Self {
-                reading_seq: row.reading_seq,
-                last_reading_ms: row.last_reading_ms,
-                quality: row.quality,
-            },
         }
     }
 }

@@ -17,6 +17,7 @@ mod feeder_slot;
 mod guard;
 mod health;
 mod households;
+mod meter;
 mod openapi;
 mod refusals;
 mod sharing;

@@ -1,6 +1,6 @@
 //! What a meter can have shown: the bounds that a connection and a clock put on registers.
 
-use protocol::{Quality, Reading};
+use protocol::{EventKind, MAX_EVENTS, MAX_SAMPLES, MeterEvent, Quality, Reading};
 use units::{Energy, Slot};
 
 use super::Registers;
@@ -11,6 +11,8 @@ const MAX_REGISTER_WH: u64 = 1 << 53;
 pub const MAX_SKEW_MS: i64 = Slot::LENGTH_MS / 2;
 /// Largest slot number that is looked at, in either direction.
 pub const MAX_SLOT: u64 = 1 << 32;
+/// Longest name of a register, bytes.
+const MAX_REGISTER_NAME: usize = 80;
 /// Tolerance on the declared connection power, percent.
 const POWER_MARGIN_PERCENT: i64 = 120;
 
@@ -49,8 +51,24 @@ pub fn registers(reading: &Reading) -> Result<Registers, String> {
     if reading.power_w.len() > 1 || reading.quality.parse::<Quality>().is_err() {
         return Err("power_w or quality".to_owned());
     }
+    if reading.resolution_mwh.len() > 1 || reading.device_offset_ms.len() > 1 {
+        return Err("resolution_mwh or device_offset_ms".to_owned());
+    }
+    if reading.samples.len() > MAX_SAMPLES || reading.events.len() > MAX_EVENTS {
+        return Err(format!("more than {MAX_SAMPLES} samples or {MAX_EVENTS} events"));
+    }
+    if let Some(event) = reading.events.iter().find(|event| !is_sound(event)) {
+        return Err(format!("the event {:?} of {:?}", event.kind, event.register));
+    }
     let (import, export) = (energy(reading.import_wh)?, energy(reading.export_wh)?);
     Ok(Registers { import, export, produced })
+}
+
+/// Whether an event is one that a reading can tell of.
+fn is_sound(event: &MeterEvent) -> bool {
+    event.kind.parse::<EventKind>().is_ok()
+        && (1..=MAX_REGISTER_NAME).contains(&event.register.len())
+        && event.times > 0
 }
 
 /// Why registers cannot be true after the newest ones that count; `last` is the slot of the newest

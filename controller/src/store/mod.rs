@@ -49,6 +49,17 @@ pub enum StoreFault {
         /// The database.
         path: PathBuf,
     },
+    /// The record is of a controller from before readings told of events.
+    #[error(
+        "{}: the record was written by an older controller, whose readings are signed in an older \
+         form that cannot be checked any more; keep the folder for its history and start with \
+         another data_dir",
+        path.display()
+    )]
+    OldReadings {
+        /// The database.
+        path: PathBuf,
+    },
     /// The library linked in is too old.
     #[error("SQLite {0} can corrupt a write-ahead log; 3.51.3 or newer is needed")]
     OldSqlite(String),
@@ -116,6 +127,7 @@ impl Store {
         let lock = lock(path)?;
         let mut connection = options(path).create_if_missing(true).connect().await?;
         check_version(&mut connection).await?;
+        check_readings(&mut connection, path).await?;
         migrations().run(&mut connection).await.map_err(|fault| match fault {
             MigrateError::VersionMismatch(_) => StoreFault::Outdated { path: path.to_owned() },
             other => other.into(),
@@ -230,6 +242,7 @@ fn migrations() -> Migrator {
         step(1, "street", include_str!("../../migrations/0001_street.sql")),
         step(2, "grid", include_str!("../../migrations/0002_grid.sql")),
         step(3, "sharing", include_str!("../../migrations/0003_sharing.sql")),
+        step(4, "meter events", include_str!("../../migrations/0004_meter_events.sql")),
     ])
 }
 
@@ -244,6 +257,25 @@ fn lock(path: &Path) -> Result<std::fs::File, StoreFault> {
         .map_err(fault)?;
     file.try_lock().map_err(|error| fault(error.into()))?;
     Ok(file)
+}
+
+/// Refuses a record with readings from before they told of events: their digests are of another form.
+async fn check_readings(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreFault> {
+    let tables: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) + SUM(name = 'reading_event') FROM sqlite_master \
+         WHERE type = 'table' AND name IN ('reading', 'reading_event')",
+    )
+    .fetch_optional(&mut *connection)
+    .await?
+    .flatten()
+    .unwrap_or(0);
+    // 0: a new record. 3: both tables are there. 1: readings alone.
+    if tables != 1 {
+        return Ok(());
+    }
+    let readings: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM reading").fetch_one(connection).await?;
+    if readings > 0 { Err(StoreFault::OldReadings { path: path.to_owned() }) } else { Ok(()) }
 }
 
 async fn check_version(connection: &mut SqliteConnection) -> Result<(), StoreFault> {

@@ -122,7 +122,7 @@ async fn insert_readings(
     readings: &[&ReadingRecord],
 ) -> Result<(), StoreFault> {
     let head = "INSERT INTO reading (point, epoch, seq, slot, time_ms, received_ms, import_wh, \
-                export_wh, produced_wh, power_w, quality, quarantine, digest, message) ";
+                export_wh, produced_wh, power_w, quality, resolution_mwh, quarantine, digest, message) ";
     insert(db, head, "", readings, |mut row, record| {
         let body = record.reading.body();
         row.push_bind(body.point.clone())
@@ -136,9 +136,33 @@ async fn insert_readings(
             .push_bind(body.produced_wh.first().copied().map(stored))
             .push_bind(body.power_w.first().copied())
             .push_bind(body.quality.clone())
+            .push_bind(body.resolution_mwh.first().copied().map(stored))
             .push_bind(record.quarantine.clone())
             .push_bind(record.reading.digest().to_vec())
             .push_bind(text(record.reading.signed()));
+    })
+    .await?;
+    let events: Vec<_> = readings
+        .iter()
+        .map(|record| record.reading.body())
+        .flat_map(|body| {
+            (0_i64..).zip(&body.events).map(move |(place, event)| (body, place, event))
+        })
+        .collect();
+    let head = "INSERT INTO reading_event (point, epoch, seq, place, slot, register, kind, before, \
+                after, times, time_ms) ";
+    insert(db, head, "", &events, |mut row, (body, place, event)| {
+        row.push_bind(body.point.clone())
+            .push_bind(body.epoch)
+            .push_bind(stored(body.seq))
+            .push_bind(*place)
+            .push_bind(body.slot)
+            .push_bind(event.register.clone())
+            .push_bind(event.kind.clone())
+            .push_bind(event.before)
+            .push_bind(event.after)
+            .push_bind(event.times)
+            .push_bind(event.time_ms);
     })
     .await
 }

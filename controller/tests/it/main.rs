@@ -5,6 +5,7 @@ mod config;
 mod desk;
 mod grid;
 mod http;
+mod meters;
 mod orders;
 mod record;
 mod revision;

@@ -106,6 +106,10 @@ impl Home {
             produced_wh: vec![],
             power_w: vec![],
             quality: "measured".into(),
+            resolution_mwh: vec![],
+            device_offset_ms: vec![],
+            samples: vec![],
+            events: vec![],
         }
     }
 

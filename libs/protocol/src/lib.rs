@@ -10,17 +10,19 @@ pub mod merkle;
 mod message;
 mod signed;
 mod topic;
+mod words;
 
 pub use alloy_primitives::{Address, B256, U256, keccak256};
 pub use domain::Domain;
 pub use keys::{HouseholdKey, InvalidKey, KeyText, OperatorKey, public_key_from_hex};
 pub use message::{
-    Ask, Audit, BusPrice, Checkpoint, Clearing, ClockStatus, Delivery, Fill, Header, LateLine,
-    LegalLine, Live, Offer, Order, Peg, Quality, Reading, Receipt, Refusal, SharingLine, Side,
-    Statement, Step, Totals, Verdict,
+    Ask, Audit, BusPrice, Checkpoint, Clearing, Delivery, Fill, Header, LateLine, LegalLine, Live,
+    MeterEvent, Offer, Order, RawSample, Reading, Receipt, Refusal, SharingLine, Statement, Step,
+    Totals, Verdict,
 };
 pub use signed::{Message, Refused, Signature, Signed, Verified};
 pub use topic::{Down, Public, Topic, Up, wildcard_up};
+pub use words::{ClockStatus, EventKind, MAX_EVENTS, MAX_SAMPLES, Peg, Quality, Side};
 
 /// Largest message that any party accepts, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 16 * 1024;

@@ -4,13 +4,11 @@
 //! nano-currency, times in Unix milliseconds UTC, slots in quarter-hours since the Unix epoch. What
 //! may be unknown is a list of no or one element: unknown is never zero.
 
-use std::fmt;
-use std::str::FromStr;
-
 use alloy_sol_types::sol;
 use serde::{Deserialize, Serialize};
 
 use crate::signed::Signed;
+use crate::words::{Peg, Side};
 
 sol! {
     /// What a meter showed at the end of a slot; links to the reading before it.
@@ -41,6 +39,43 @@ sol! {
         int64[] power_w;
         /// `Quality` as text.
         string quality;
+        /// The smallest step of the coarsest of both registers, mWh, when it is known: the energy
+        /// of a slot is known to this and no better.
+        uint64[] resolution_mwh;
+        /// The meter's own clock less the reader's, milliseconds, when the meter has one. It is
+        /// noted and not used.
+        int64[] device_offset_ms;
+        /// What the meter said before and after the edge when a register was taken on the straight
+        /// line between the two; at most [`crate::MAX_SAMPLES`].
+        RawSample[] samples;
+        /// What happened to the registers since the reading before; at most [`crate::MAX_EVENTS`].
+        MeterEvent[] events;
+    }
+
+    /// A counter as the device showed it.
+    #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct RawSample {
+        /// `import` or `export`.
+        string register;
+        int64 time_ms;
+        int64 raw_mwh;
+    }
+
+    /// Something that happened to a register and is not plain counting.
+    #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct MeterEvent {
+        /// `import`, `export`, `produced.` and a device's name, `clock` or `journal`.
+        string register;
+        /// `EventKind` as text; it says what `before` and `after` are.
+        string kind;
+        int64 before;
+        int64 after;
+        /// How often it was seen since the reading before, at least 1.
+        uint32 times;
+        /// When it was seen first.
+        int64 time_ms;
     }
 
     /// A part of an order: this much at this limit.
@@ -422,64 +457,6 @@ pub struct Delivery {
     pub checkpoint: Signed<Checkpoint>,
 }
 
-macro_rules! word {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-        pub enum $name {
-            $($(#[$variant_doc])* #[serde(rename = $text)] $variant,)+
-        }
-
-        impl $name {
-            /// The word on the wire.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $text,)+
-                }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = String;
-            fn from_str(text: &str) -> Result<Self, String> {
-                match text {
-                    $($text => Ok(Self::$variant),)+
-                    other => Err(format!("{other:?} is none of: {}", [$($text),+].join(", "))),
-                }
-            }
-        }
-    };
-}
-
-word!(
-    /// Which way a curve of an order trades.
-    Side {
-        /// Wants energy.
-        Buy = "buy",
-        /// Offers energy.
-        Sell = "sell",
-    }
-);
-
-word!(
-    /// What a limit is measured from.
-    Peg {
-        /// Nothing: the limit is a price.
-        Fixed = "fixed",
-        /// The limit is so much below the supplier's price of the slot.
-        BelowRetail = "below retail",
-        /// The limit is so much above what the supplier pays in the slot.
-        AboveFeedIn = "above feed-in",
-    }
-);
-
 impl Step {
     /// Up to `quantity_wh` at a price.
     #[must_use]
@@ -504,29 +481,3 @@ impl Order {
         self.curve(side).iter().fold(0, |sum, step| sum.saturating_add(step.quantity_wh))
     }
 }
-
-word!(
-    /// How far the reader's clock can be trusted (the states of OCMF's time status).
-    ClockStatus {
-        /// Not known to be right.
-        Unsynchronised = "unsynchronised",
-        /// Set by hand or by a device.
-        Informative = "informative",
-        /// Kept right by a time service.
-        Synchronised = "synchronised",
-        /// Relative to the process's start.
-        Relative = "relative",
-    }
-);
-
-word!(
-    /// How a register value came about.
-    Quality {
-        /// Read from the meter at the slot's edge.
-        Measured = "measured",
-        /// Read at the edge, but edges before it were missed.
-        Bridged = "bridged",
-        /// Summed up from power because the meter has no register.
-        Integrated = "integrated",
-    }
-);

@@ -1,8 +1,8 @@
 //! The wire formats as they must stay: golden digests, readable JSON, and what is refused.
 
 use protocol::{
-    Address, B256, Domain, Fill, HouseholdKey, MAX_MESSAGE_BYTES, OperatorKey, Order, Reading,
-    Receipt, Refused, Signed, Step, Topic, Up, public_key_from_hex,
+    Address, B256, Domain, Fill, HouseholdKey, MAX_MESSAGE_BYTES, MeterEvent, OperatorKey, Order,
+    RawSample, Reading, Receipt, Refused, Signed, Step, Topic, Up, public_key_from_hex,
 };
 use units::{CommunityId, PointId};
 
@@ -24,6 +24,28 @@ fn reading() -> Reading {
         produced_wh: vec![],
         power_w: vec![-350],
         quality: "measured".into(),
+        resolution_mwh: vec![1_000],
+        device_offset_ms: vec![-2_300],
+        samples: vec![
+            RawSample {
+                register: "import".into(),
+                time_ms: 1_453_076_095_000,
+                raw_mwh: 1_234_560_000,
+            },
+            RawSample {
+                register: "import".into(),
+                time_ms: 1_453_076_105_000,
+                raw_mwh: 1_234_574_000,
+            },
+        ],
+        events: vec![MeterEvent {
+            register: "export".into(),
+            kind: "zero".into(),
+            before: 89_000,
+            after: 0,
+            times: 3,
+            time_ms: 1_453_075_400_000,
+        }],
     }
 }
 

@@ -1,13 +1,13 @@
 //! From counters to signed readings, one per slot edge.
 
-use protocol::{Domain, Live, Quality, Reading, Up};
+use protocol::{ClockStatus, Domain, EventKind, Live, MAX_SAMPLES, Quality, Reading, Up};
 use units::Slot;
 
-use super::counter::{Look, Watched};
+use super::counter::{Bounds, Counter, Standing, Watched};
 use super::edges::Edge;
-use super::sample::{Count, Flows, Registers};
+use super::sample::{Count, Flows, Registers, Summed};
 use super::{Core, Effect, Entry, Level, MAX_WAITING};
-use crate::device::Observed;
+use crate::device::{Observed, Resets};
 
 /// Register of the energy from the grid.
 pub const IMPORT: &str = "import";
@@ -15,6 +15,14 @@ pub const IMPORT: &str = "import";
 pub const EXPORT: &str = "export";
 /// Before the name of the generator whose production a register counts.
 pub const PRODUCED: &str = "produced.";
+
+/// From where on a meter's clock is worth a warning, and from where on it casts doubt on ours.
+const CLOCK_OFFSET_WARNING_MS: u64 = 5_000;
+const MAX_CLOCK_OFFSET_MS: u64 = 60_000;
+
+/// Whether a register stands in for a counter that is below it.
+#[derive(Debug, Clone, Copy)]
+struct Clamped(bool);
 
 /// The edge that a reading documents.
 pub fn edge_of(domain: &Domain, reading: &Reading) -> (Slot, Edge) {
@@ -78,14 +86,15 @@ impl Core {
             ));
             return;
         }
-        if !self.look(registers, effects) {
+        let look = self.look(registers, effects);
+        if let Some(summed) = registers.summed
+            && !self.is_whole(slot, summed, effects)
+        {
             return;
         }
+        let Some(use_of) = look else { return };
         let wh = |id: &str| self.counters.get(id).and_then(|c| u64::try_from(c.wh()).ok());
         let (Some(import_wh), Some(export_wh)) = (wh(IMPORT), wh(EXPORT)) else { return };
-        let before = self.edges.last().map(|(last, _)| last);
-        let bridges = before.is_some_and(|last| last.next() != slot) || self.exchanged;
-        let quality = if bridges { Quality::Bridged } else { Quality::Measured };
         let reading = Reading {
             point: self.settings.point.to_string(),
             epoch: self.settings.epoch,
@@ -93,20 +102,62 @@ impl Core {
             prev: self.head,
             slot: slot.number(),
             time_ms: registers.taken_ms,
-            clock: self.settings.clock.to_string(),
+            clock: self.clock_status(registers).to_string(),
             import_wh,
             export_wh,
             produced_wh: self.produced_wh(registers).into_iter().collect(),
             power_w: registers.power_mw.map(to_w).into_iter().collect(),
-            quality: quality.to_string(),
+            quality: self.quality(slot, use_of, registers).to_string(),
+            resolution_mwh: resolution(registers).into_iter().collect(),
+            device_offset_ms: registers.device_offset_ms.into_iter().collect(),
+            samples: registers.samples.iter().take(MAX_SAMPLES).cloned().collect(),
+            events: self.happenings.take(),
         };
         self.journal(slot, reading, effects);
+    }
+
+    fn quality(&self, slot: Slot, clamped: Clamped, registers: &Registers) -> Quality {
+        let before = self.edges.last().map(|(last, _)| last);
+        if registers.summed.is_some() {
+            Quality::Integrated
+        } else if clamped.0 {
+            Quality::Substituted
+        } else if self.rebased || before.is_some_and(|last| last.next() != slot) {
+            Quality::Bridged
+        } else {
+            Quality::Measured
+        }
+    }
+
+    /// How far the clock can be trusted, seen beside the meter's own.
+    const fn clock_status(&self, registers: &Registers) -> ClockStatus {
+        match registers.device_offset_ms {
+            // One of both is wrong by more than a minute, and nobody here can say which.
+            Some(offset) if offset.unsigned_abs() > MAX_CLOCK_OFFSET_MS => ClockStatus::Informative,
+            _ => self.settings.clock,
+        }
+    }
+
+    /// Whether power was measured all through the slot: what is not known is missing.
+    fn is_whole(&mut self, slot: Slot, summed: Summed, effects: &mut Vec<Effect>) -> bool {
+        let (from_ms, to_ms) = summed.gap_ms;
+        if to_ms <= slot.start_ms() || self.last_seq == 0 {
+            return true;
+        }
+        if self.happenings.add("power", EventKind::Gap, from_ms, to_ms, to_ms) {
+            let gap_s = (to_ms - from_ms) / 1_000;
+            let text = format!(
+                "power was not measured for {gap_s} s: the energy of slot {slot} is missing"
+            );
+            effects.push(Effect::Report(Level::Warning, text));
+        }
+        false
     }
 
     fn journal(&mut self, slot: Slot, reading: Reading, effects: &mut Vec<Effect>) {
         let (_, edge) = edge_of(&self.settings.domain, &reading);
         (self.last_seq, self.head) = (reading.seq, edge.digest);
-        self.exchanged = false;
+        self.rebased = false;
         self.edges.record(slot, edge);
         if let (Some(policy), Some(measured)) = (&mut self.policy, self.edges.measured(slot)) {
             policy.learn(slot, measured);
@@ -114,7 +165,8 @@ impl Core {
         self.outbox.appended(reading.seq);
         self.status.journalled_seq = reading.seq;
         self.status.journalled_slot = Some(slot.number());
-        let counters = self.counters.iter().map(|(id, watched)| (id.clone(), watched.counter()));
+        let counters =
+            self.counters.iter().map(|(id, watched)| (id.clone(), watched.counter().clone()));
         let entry = Entry { counters: counters.collect(), reading: self.sign(reading) };
         effects.push(Effect::Append(Box::new(entry)));
     }
@@ -131,46 +183,181 @@ impl Core {
         })
     }
 
-    /// Looks at every counter; whether import and export can be settled on.
-    fn look(&mut self, registers: &Registers, effects: &mut Vec<Effect>) -> bool {
-        let taken_ms = registers.taken_ms;
-        let import = self.look_at(IMPORT, &registers.import, taken_ms, effects);
-        let export = self.look_at(EXPORT, &registers.export, taken_ms, effects);
+    /// Looks at every counter; none when import and export cannot be settled on.
+    fn look(&mut self, registers: &Registers, effects: &mut Vec<Effect>) -> Option<Clamped> {
+        let import = self.look_at(IMPORT, &registers.import, registers, effects);
+        let export = self.look_at(EXPORT, &registers.export, registers, effects);
         for (device, seen) in &registers.produced {
-            self.look_at(&format!("{PRODUCED}{device}"), seen, taken_ms, effects);
+            self.look_at(&format!("{PRODUCED}{device}"), seen, registers, effects);
         }
-        import && export
+        self.note_clocks(registers, effects);
+        let export = if import == Some(Standing::Rebased) {
+            self.follow(EXPORT, registers.taken_ms, effects).or(export)
+        } else {
+            export
+        };
+        let import = if export == Some(Standing::Rebased) {
+            self.follow(IMPORT, registers.taken_ms, effects).or(import)
+        } else {
+            import
+        };
+        let mut clamped = Clamped(false);
+        for standing in [import?, export?] {
+            match standing {
+                Standing::Right => {}
+                Standing::Rebased => self.rebased = true,
+                Standing::Clamped => clamped = Clamped(true),
+                Standing::Held(_) => return None,
+            }
+        }
+        Some(clamped)
+    }
+
+    /// A meter's other register was given up; a zero that is held goes with it.
+    fn follow(&mut self, id: &str, taken_ms: i64, effects: &mut Vec<Effect>) -> Option<Standing> {
+        let kind = EventKind::Reset;
+        let event = self.counters.get_mut(id)?.follow(kind, taken_ms)?;
+        self.tell(id, event, taken_ms, effects);
+        Some(Standing::Rebased)
     }
 
     fn look_at(
         &mut self,
         id: &str,
         seen: &Observed<Count>,
-        taken_ms: i64,
+        registers: &Registers,
         effects: &mut Vec<Effect>,
-    ) -> bool {
-        let Some(&count) = seen.as_value().filter(|count| count.mwh >= 0) else { return false };
+    ) -> Option<Standing> {
+        let taken_ms = registers.taken_ms;
+        let &count = seen.as_value().filter(|count| count.mwh >= 0)?;
+        let settled = id == IMPORT || id == EXPORT;
+        if settled && count.resets != Resets::Never && !self.settings.allow_resetting {
+            self.refuse_resetting(id, effects);
+            return None;
+        }
         let Some(watched) = self.counters.get_mut(id) else {
-            self.counters.insert(id.to_owned(), Watched::new(count, taken_ms));
-            return true;
+            let mut counter = Counter::starting(count.mwh, taken_ms);
+            counter.identity = registers.identity.clone().filter(|_| settled);
+            self.counters.insert(id.to_owned(), Watched::resume(counter));
+            self.summing |= id == EXPORT;
+            return Some(Standing::Right);
         };
-        let known = watched.is_suspect();
-        match watched.look(count, taken_ms, self.settings.connection_w) {
-            Look::Plain => true,
-            Look::Held(why) => {
-                if !known {
-                    let text = format!("{id} register held: {why}");
-                    effects.push(Effect::Report(Level::Warning, text));
-                }
-                false
-            }
-            Look::Exchanged(why) => {
-                self.exchanged = true;
-                effects.push(Effect::Report(Level::Error, format!("{id} register: {why}")));
-                true
+        if settled && registers.summed.is_some() && !self.summing {
+            watched.begin_anew(count.mwh, taken_ms);
+            // Both registers begin with the process; export is looked at last.
+            self.summing = id == EXPORT;
+            return Some(Standing::Rebased);
+        }
+        let bounds =
+            Bounds { limit_w: self.settings.connection_w, slack_ms: self.settings.slack_ms };
+        let identity = registers.identity.as_deref().filter(|_| settled);
+        let look = watched.look(count, identity, taken_ms, bounds);
+        if let Some(event) = look.event {
+            self.tell(id, event, taken_ms, effects);
+        }
+        Some(look.standing)
+    }
+
+    /// Counts what was put aside, because the owner says that it flowed.
+    pub(super) fn confirm_jumps(&mut self, now_ms: i64, effects: &mut Vec<Effect>) {
+        let mut confirmed = Vec::new();
+        for (id, watched) in &mut self.counters {
+            let before = watched.counter().total_mwh;
+            let aside = watched.confirm();
+            if aside > 0 {
+                confirmed.push((id.clone(), before, before.saturating_add(aside)));
             }
         }
+        if confirmed.is_empty() {
+            let text = "no register has anything put aside: there is nothing to confirm".to_owned();
+            effects.push(Effect::Report(Level::Warning, text));
+        }
+        for (id, before, after) in confirmed {
+            self.rebased = true;
+            self.happenings.add(&id, EventKind::Confirmed, before, after, now_ms);
+            let text = format!(
+                "{id} register: {} Wh that had been put aside are counted now",
+                (after - before) / 1_000
+            );
+            effects.push(Effect::Report(Level::Info, text));
+        }
     }
+
+    /// Notes what happened to a register, and tells people the first time.
+    fn tell(
+        &mut self,
+        id: &str,
+        (kind, before, after): (EventKind, i64, i64),
+        time_ms: i64,
+        effects: &mut Vec<Effect>,
+    ) {
+        if !self.happenings.add(id, kind, before, after, time_ms) {
+            return;
+        }
+        let level = match kind {
+            EventKind::Rollover | EventKind::Dip => Level::Info,
+            EventKind::Zero | EventKind::Implausible | EventKind::Return => Level::Warning,
+            _ => Level::Error,
+        };
+        let consequence = match kind {
+            EventKind::Rollover => "it rolled over; the difference is counted",
+            EventKind::Dip => "it fell back a little; its highest value stands",
+            EventKind::Zero => "it is held until the counter is back",
+            EventKind::Implausible => "this connection cannot have moved that; it is held",
+            EventKind::Reset => {
+                "it stayed there: counting goes on from the new value, what flowed in between is \
+                 not known"
+            }
+            EventKind::Exchange => {
+                "the meter has another serial number: counting goes on from the new value"
+            }
+            EventKind::Return => "the old counter is back, and what it advanced is counted",
+            EventKind::Jump => {
+                "it stayed there: the difference is put aside until you say that it is true, with \
+                 `meter-agent counters confirm`; is connection_w right?"
+            }
+            _ => "noted",
+        };
+        let text = format!("{id} register went from {before} to {after} mWh: {consequence}");
+        effects.push(Effect::Report(level, text));
+    }
+
+    fn refuse_resetting(&mut self, id: &str, effects: &mut Vec<Effect>) {
+        if !std::mem::replace(&mut self.refused_resetting, true) {
+            let text = format!(
+                "the {id} register of the meter starts again by itself (every day or without power): \
+                 no bill can rest on it, and no reading is made. Use another meter, or set \
+                 allow_resetting = true for this device to accept that energy may be lost"
+            );
+            effects.push(Effect::Report(Level::Error, text));
+        }
+    }
+
+    /// A meter whose clock is far off is told of.
+    fn note_clocks(&mut self, registers: &Registers, effects: &mut Vec<Effect>) {
+        let Some(offset_ms) = registers.device_offset_ms else { return };
+        let off = offset_ms.unsigned_abs();
+        if off > MAX_CLOCK_OFFSET_MS {
+            let (kind, at_ms) = (EventKind::ClockDrift, registers.taken_ms);
+            self.happenings.add("clock", kind, 0, offset_ms, at_ms);
+        }
+        let was_off = std::mem::replace(&mut self.clock_off, off > CLOCK_OFFSET_WARNING_MS);
+        if self.clock_off && !was_off {
+            let text = format!(
+                "the meter's clock is {} s {} ours: it is not used, but one of the two is wrong",
+                off / 1_000,
+                if offset_ms > 0 { "ahead of" } else { "behind" }
+            );
+            effects.push(Effect::Report(Level::Warning, text));
+        }
+    }
+}
+
+/// The coarser one of both registers, when both are known.
+fn resolution(registers: &Registers) -> Option<u64> {
+    let of = |seen: &Observed<Count>| seen.as_value()?.resolution_mwh;
+    let coarser = of(&registers.import)?.max(of(&registers.export)?);
+    u64::try_from(coarser).ok()
 }
 
 /// To whole watts, half away from zero.

@@ -11,6 +11,7 @@ mod counter;
 mod deliveries;
 mod edges;
 pub mod forecast;
+mod happenings;
 pub mod limits;
 mod mail;
 mod metering;
@@ -30,16 +31,17 @@ use units::{PointId, Slot};
 
 pub use audit::Finding;
 pub use book::{Filled, Placed};
-pub use counter::Counter;
+pub use counter::{Counter, Former, HAND_SLACK_MS};
 pub use edges::{Edge, Edges, Flow};
 pub use metering::{EXPORT, IMPORT, PRODUCED};
-pub use sample::{Count, Flows, Registers};
+pub use sample::{Count, Flows, Registers, Summed};
 pub use state::{State, StateContent};
 pub use trading::Curves;
 pub use witness::Witness;
 
 use book::Book;
 use counter::Watched;
+use happenings::Happenings;
 use outbox::Outbox;
 use policy::{Policy, Wishes};
 
@@ -71,6 +73,10 @@ pub struct Settings {
     pub order_lead_ms: i64,
     /// How far the clock can be trusted.
     pub clock: ClockStatus,
+    /// How much older than it seems the last change of a counter may be, milliseconds of market time.
+    pub slack_ms: i64,
+    /// Whether a meter may be settled on whose counter starts again by itself.
+    pub allow_resetting: bool,
 }
 
 /// One record of the journal: a signed reading, and the counters behind it.
@@ -92,6 +98,8 @@ pub enum Input {
     Polled(Flows, Option<Registers>),
     /// The registers at the edge that [`Core::due_edge`] named.
     Edge(Slot, Registers),
+    /// The owner says that the jumps which were put aside are true.
+    ConfirmJumps,
     /// The link to the operator is up and subscribed.
     Connected,
     /// The link is down.
@@ -201,8 +209,15 @@ pub struct Core {
     settings: Settings,
     edges: Edges,
     counters: BTreeMap<String, Watched>,
-    /// A counter was exchanged since the last reading.
-    exchanged: bool,
+    /// A counter's baseline moved since the last reading.
+    rebased: bool,
+    happenings: Happenings,
+    /// Power has been summed up since the process began.
+    summing: bool,
+    /// The owner was told that the meter's counter starts again by itself.
+    refused_resetting: bool,
+    /// The meter's clock was off at the last look.
+    clock_off: bool,
     last_seq: u64,
     head: protocol::B256,
     outbox: Outbox,
@@ -251,8 +266,12 @@ impl Core {
         status.released_seq = outbox.released();
         Self {
             edges,
-            counters: counters.map(|(id, &c)| (id.clone(), Watched::resume(c))).collect(),
-            exchanged: false,
+            counters: counters.map(|(id, c)| (id.clone(), Watched::resume(c.clone()))).collect(),
+            rebased: false,
+            happenings: Happenings::default(),
+            summing: false,
+            refused_resetting: false,
+            clock_off: false,
             last_seq,
             head,
             outbox,
@@ -276,6 +295,7 @@ impl Core {
             Input::Tick => {}
             Input::Polled(flows, registers) => self.polled(now_ms, flows, registers, &mut effects),
             Input::Edge(slot, registers) => self.edge(now_ms, slot, &registers, &mut effects),
+            Input::ConfirmJumps => self.confirm_jumps(now_ms, &mut effects),
             Input::Connected => self.connected(now_ms, &mut effects),
             Input::Disconnected => {
                 self.status.connected = false;

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::device::Observed;
+use protocol::RawSample;
+
+use crate::device::{Observed, Resets};
 
 /// A cumulative register as the device shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +13,18 @@ pub struct Count {
     pub mwh: i64,
     /// Where it starts again from zero, mWh; none when it never does or nobody knows.
     pub rolls_over_at: Option<i64>,
+    /// The smallest step it can show, mWh; none when nobody knows.
+    pub resolution_mwh: Option<i64>,
+    /// Whether it starts again by itself.
+    pub resets: Resets,
+}
+
+impl Count {
+    /// A count of which nothing more is known.
+    #[must_use]
+    pub const fn plain(mwh: i64) -> Self {
+        Self { mwh, rolls_over_at: None, resolution_mwh: None, resets: Resets::Never }
+    }
 }
 
 /// The registers of the grid connection and of the household's own plant.
@@ -26,6 +40,40 @@ pub struct Registers {
     pub produced: BTreeMap<String, Observed<Count>>,
     /// Power at the grid connection then, mW, positive = from the grid, when it was measured too.
     pub power_mw: Option<i64>,
+    /// Which device the meter is, by its own word.
+    pub identity: Option<String>,
+    /// The meter's own clock less ours, milliseconds.
+    pub device_offset_ms: Option<i64>,
+    /// What the meter said on both sides of an edge that lies between.
+    pub samples: Vec<RawSample>,
+    /// The registers are sums of power, for the meter has none.
+    pub summed: Option<Summed>,
+}
+
+/// What is known of registers that are sums of power.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Summed {
+    /// The newest time without a measurement that was too long to be summed up over, from and to,
+    /// Unix milliseconds: before the first measurement nothing is known.
+    pub gap_ms: (i64, i64),
+}
+
+impl Registers {
+    /// Registers of which nothing more is known.
+    #[must_use]
+    pub const fn plain(taken_ms: i64, import: Observed<Count>, export: Observed<Count>) -> Self {
+        Self {
+            taken_ms,
+            import,
+            export,
+            produced: BTreeMap::new(),
+            power_mw: None,
+            identity: None,
+            device_offset_ms: None,
+            samples: Vec::new(),
+            summed: None,
+        }
+    }
 }
 
 /// The present flows, for display and for a first forecast.

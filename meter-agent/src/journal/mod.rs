@@ -53,6 +53,17 @@ pub enum JournalError {
         /// What is wrong.
         reason: String,
     },
+    /// Readings of an agent from before they told of events.
+    #[error(
+        "{} was written by an older agent, whose readings are signed in an older form. Let the older \
+         agent deliver what it holds, then move the file away, raise epoch in the configuration and \
+         have the new epoch enrolled",
+        path.display()
+    )]
+    Outdated {
+        /// The file.
+        path: PathBuf,
+    },
     /// A reading out of turn: a bug.
     #[error("reading {found} cannot follow reading {last}")]
     OutOfTurn {
@@ -270,7 +281,13 @@ impl Journal {
                     return Ok(rest.len() as u64);
                 }
                 Found::Whole(content, size) => {
-                    let line = parse(content).map_err(|reason| damaged(&self.path, reason))?;
+                    let line = match parse(content) {
+                        Ok(line) => line,
+                        Err(_) if is_of_older_agent(content) => {
+                            return Err(JournalError::Outdated { path: self.path.clone() });
+                        }
+                        Err(reason) => return Err(damaged(&self.path, reason)),
+                    };
                     self.link(line, offset).map_err(|reason| damaged(&self.path, reason))?;
                     at += size;
                 }
@@ -326,6 +343,13 @@ fn is_torn_tail(rest: &[u8]) -> bool {
 
 fn parse(content: &[u8]) -> Result<Line, String> {
     serde_json::from_slice(content).map_err(|error| format!("a record is no reading: {error}"))
+}
+
+/// Whether a whole record holds a reading from before readings told of events.
+fn is_of_older_agent(content: &[u8]) -> bool {
+    let Ok(value) = serde_json::from_slice::<serde_json::Value>(content) else { return false };
+    let body = value.pointer("/entry/reading/body");
+    body.is_some_and(|body| body.get("seq").is_some() && body.get("events").is_none())
 }
 
 fn content(line: &Line) -> Vec<u8> {

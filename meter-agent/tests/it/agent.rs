@@ -138,6 +138,8 @@ pub fn config(folder: &Path, host: &str, cable: &Cable, community: &str) -> Conf
             positive_means: None,
             order: None,
             no_export: false,
+            integrate_power: false,
+            allow_resetting: false,
         }],
     }
 }

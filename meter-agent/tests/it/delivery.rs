@@ -124,7 +124,7 @@ fn registers_that_run_wild_are_held_and_the_edge_is_missed() {
         assert_eq!(world.readings().len(), 3, "{wild}");
     }
     assert!(world.reports.iter().any(|(level, text)| {
-        *level == Level::Warning && text.contains("import register held")
+        *level == Level::Warning && text.contains("import register went from")
     }));
     world.now_ms += 60_001;
     world.step(Input::Tick);

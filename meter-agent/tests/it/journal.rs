@@ -26,8 +26,12 @@ fn entry(seq: u64, prev: B256, import_wh: u64) -> Entry {
         produced_wh: Vec::new(),
         power_w: Vec::new(),
         quality: "measured".into(),
+        resolution_mwh: vec![],
+        device_offset_ms: vec![],
+        samples: vec![],
+        events: vec![],
     };
-    let counter = Counter { raw_mwh: 1, total_mwh: 2, moved_ms: 3 };
+    let counter = Counter::starting(1, 3);
     Entry {
         reading: Signed::by_household(reading, &domain(), &key()),
         counters: BTreeMap::from([("import".to_owned(), counter)]),
@@ -208,4 +212,26 @@ fn crc32(bytes: &[u8]) -> u32 {
         }
     }
     !crc
+}
+
+#[test]
+fn a_journal_of_an_older_agent_is_named_as_such() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut journal, _) = open(folder.path()).expect("new");
+    journal.append(&entry(1, B256::ZERO, 10)).expect("durable");
+    drop(journal);
+    // The same record without what readings tell now, in its frame of length and check sum.
+    let bytes = std::fs::read(file(folder.path())).expect("there");
+    let mut line: serde_json::Value = serde_json::from_slice(&bytes[8..]).expect("JSON");
+    let body = line.pointer_mut("/entry/reading/body").and_then(|body| body.as_object_mut());
+    body.expect("a reading").remove("events");
+    let content = line.to_string().into_bytes();
+    let mut older = u32::try_from(content.len()).expect("short").to_le_bytes().to_vec();
+    older.extend(crc32(&content).to_le_bytes());
+    older.extend(&content);
+    std::fs::write(file(folder.path()), &older).expect("written");
+    let error = open(folder.path()).expect_err("older");
+    assert!(matches!(error, JournalError::Outdated { .. }), "{error}");
+    assert!(error.to_string().contains("raise epoch"), "{error}");
+    assert_eq!(std::fs::read(file(folder.path())).expect("there"), older, "left as it was");
 }

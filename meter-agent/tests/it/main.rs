@@ -5,6 +5,7 @@ mod bidding;
 mod bills;
 mod cli;
 mod configuration;
+mod counters;
 mod delivery;
 mod journal;
 mod kill;

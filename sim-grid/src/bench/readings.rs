@@ -170,6 +170,10 @@ impl Chain {
             produced_wh: vec![self.export_wh],
             power_w: vec![-1_250],
             quality: "measured".to_owned(),
+            resolution_mwh: vec![],
+            device_offset_ms: vec![],
+            samples: vec![],
+            events: vec![],
         }
     }
 }

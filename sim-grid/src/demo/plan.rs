@@ -235,6 +235,8 @@ fn devices(face: &Face) -> Vec<DeviceConfig> {
             positive_means: None,
             order: None,
             no_export: false,
+            integrate_power: false,
+            allow_resetting: false,
         })
     };
     let mqtt = |map: &str, topic: &str| DeviceConfig {
@@ -248,6 +250,8 @@ fn devices(face: &Face) -> Vec<DeviceConfig> {
         positive_means: None,
         order: None,
         no_export: false,
+        integrate_power: false,
+        allow_resetting: false,
     };
     let meter = match &face.kind {
         FaceKind::Shelly { topic_prefix } => return vec![mqtt("shelly-gen2", topic_prefix)],

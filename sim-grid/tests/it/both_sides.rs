@@ -1,7 +1,6 @@
 //! A household's two sides through the real desk: what its policy would buy and what it would sell
 //! are one signed order, and whichever side the neighbours meet is filled, billed and checked.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use controller::config::MarketConfig;
@@ -108,6 +107,10 @@ impl Home {
             produced_wh: vec![],
             power_w: vec![],
             quality: "measured".into(),
+            resolution_mwh: vec![],
+            device_offset_ms: vec![],
+            samples: vec![],
+            events: vec![],
         };
         (self.seq, self.head) = (reading.seq, Domain::new(community()).digest(&reading));
         self.message(Up::Reading, reading)
@@ -287,6 +290,8 @@ impl Agent {
             connection_w: CONNECTION_W,
             grace_ms: 60_000,
             order_lead_ms: 1_000,
+            slack_ms: meter_agent::core::HAND_SLACK_MS,
+            allow_resetting: false,
             clock: ClockStatus::Synchronised,
         };
         Self {
@@ -338,14 +343,9 @@ impl Agent {
     fn edge(&mut self, slot: Slot, net_wh: i64, street: &mut Street) {
         self.import_wh += net_wh.max(0);
         self.export_wh += (-net_wh).max(0);
-        let count = |wh: i64| Observed::Value(Count { mwh: wh * 1_000, rolls_over_at: None });
-        let registers = Registers {
-            taken_ms: street.now_ms,
-            import: count(self.import_wh),
-            export: count(self.export_wh),
-            produced: BTreeMap::new(),
-            power_mw: None,
-        };
+        let count = |wh: i64| Observed::Value(Count::plain(wh * 1_000));
+        let registers =
+            Registers::plain(street.now_ms, count(self.import_wh), count(self.export_wh));
         self.talk(meter_agent::core::Input::Tick, street);
         self.talk(meter_agent::core::Input::Edge(slot, registers), street);
     }

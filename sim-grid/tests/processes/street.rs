@@ -415,6 +415,8 @@ fn devices(house: &Value) -> Vec<agent::DeviceConfig> {
         positive_means: None,
         order: None,
         no_export: false,
+        integrate_power: false,
+        allow_resetting: false,
     };
     let publishing = |map: &str, key: &str| {
         let mqtt = agent::DeviceMqttConfig { topic: text(key), broker: None, max_age_s: 3_600 };

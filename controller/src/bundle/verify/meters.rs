@@ -1,6 +1,6 @@
 //! Readings: signed, linked, plausible, and exactly those that were settled.
 
-use protocol::{B256, Signed};
+use protocol::{B256, EventKind, MAX_EVENTS, Signed};
 use units::{PointId, Slot};
 
 use super::super::line::{ReadingLine, TOO_EARLY};
@@ -32,6 +32,7 @@ pub fn check(
         };
         let digest = state.domain.digest(body);
         found.counts.readings += 1;
+        remark_events(body, *number, found);
         if let Err(why) = link(member, &state.domain, &line.reading) {
             found.point(*number, "reading", at, why);
         }
@@ -54,6 +55,19 @@ pub fn check(
         }
     }
     digests_root(digests)
+}
+
+/// What happened to a meter and moved what is billed should be known to whoever checks the bills.
+fn remark_events(body: &protocol::Reading, number: u64, found: &mut Findings) {
+    use EventKind::{Confirmed, Exchange, Jump, Overflow, Reset};
+    for event in body.events.iter().take(MAX_EVENTS) {
+        if let Ok(Reset | Exchange | Jump | Confirmed | Overflow) = event.kind.parse() {
+            found.remark(format!(
+                "the meter of {} tells of \"{}\" at its {} register: {} to {} (line {number})",
+                body.point, event.kind, event.register, event.before, event.after
+            ));
+        }
+    }
 }
 
 /// Signature, and the place in the member's chain.

@@ -55,21 +55,6 @@ pub struct AuditRow {
     pub time_ms: i64,
 }
 
-/// How far a meter's readings have come.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MeterRow {
-    /// Metering point.
-    pub point: PointId,
-    /// Highest sequence number without a gap before it.
-    pub reading_seq: u64,
-    /// When that reading was taken, Unix milliseconds of market time.
-    pub last_reading_ms: Option<i64>,
-    /// How it came about.
-    pub quality: Option<String>,
-    /// All rewards so far, in 10⁻¹⁸ tokens.
-    pub reward_total: u128,
-}
-
 /// Everything ever settled with one household.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AllTime {
@@ -290,21 +275,6 @@ impl Reader {
             reward: energy("reward_wh")?,
         })
     }
-
-    /// Every household's meter.
-    ///
-    /// # Errors
-    /// [`ReadFault`].
-    pub async fn meters(&self) -> Result<Vec<MeterRow>, ReadFault> {
-        let rows = sqlx::query(
-            "SELECT h.point, h.reading_seq, h.reward_total, r.time_ms, r.quality \
-             FROM household h LEFT JOIN reading r \
-             ON r.point = h.point AND r.epoch = h.epoch AND r.seq = h.reading_seq",
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        rows.iter().map(meter_row).collect()
-    }
 }
 
 fn statement_row(row: &SqliteRow) -> Result<StatementRow, ReadFault> {
@@ -329,20 +299,6 @@ fn statement_row(row: &SqliteRow) -> Result<StatementRow, ReadFault> {
         log_index: slip.header.index,
         audit,
         anchored_seq: None,
-    })
-}
-
-fn meter_row(row: &SqliteRow) -> Result<MeterRow, ReadFault> {
-    let point: String = row.try_get("point")?;
-    let seq: i64 = row.try_get("reading_seq")?;
-    let reward: String = row.try_get("reward_total")?;
-    let fault = |why: String| damaged("household", &point, why);
-    Ok(MeterRow {
-        reading_seq: u64::try_from(seq).map_err(|why| fault(why.to_string()))?,
-        last_reading_ms: row.try_get("time_ms")?,
-        quality: row.try_get("quality")?,
-        reward_total: reward.parse().map_err(|_| fault(format!("{reward:?} is no amount")))?,
-        point: PointId::new(point.as_str()).map_err(|why| fault(why.to_string()))?,
     })
 }
 

@@ -7,6 +7,7 @@ mod allocation;
 mod anchor;
 mod household;
 mod ledger;
+mod meter;
 mod record;
 mod refusal;
 mod slot;
@@ -21,7 +22,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 
 pub use allocation::AllocationRow;
 pub use anchor::{AnchorRow, AnchorState};
-pub use household::{AllTime, AuditRow, MeterRow, StatementRow, VersionRow};
+pub use household::{AllTime, AuditRow, StatementRow, VersionRow};
+pub use meter::{MeterEventRow, MeterRow};
 pub use record::{LogEntry, StoredEpoch, StoredOrder, StoredReading, StoredTransfer};
 pub use refusal::{RefusalRow, Refusals};
 pub use slot::{Level, SlotRow, SlotSpan};

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What a household sent.
 #[derive(Debug)]
 pub enum Heard {
-    Reading(Reading),
+    Reading(Box<Reading>),
     Other,
 }
 
@@ -136,7 +136,7 @@ impl Desk {
             Up::Reading => {
                 let reading: Reading = verified_in(&self.operator.domain, &payload);
                 self.take_reading(&reading, now_ms).await;
-                Heard::Reading(reading)
+                Heard::Reading(Box::new(reading))
             }
             Up::Order => {
                 let order: Order = verified_in(&self.operator.domain, &payload);

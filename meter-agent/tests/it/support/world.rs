@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use meter_agent::core::policy::{Style, Wishes};
 use meter_agent::core::zone::Zone;
 use meter_agent::core::{
-    Core, Count, Effect, Entry, Evidence, Flows, Input, Level, Recovered, Registers, Settings,
+    Core, Count, Effect, Entry, Evidence, Flows, HAND_SLACK_MS, Input, Level, Recovered, Registers,
+    Settings,
 };
 use meter_agent::device::Observed;
 use protocol::{
@@ -59,6 +60,8 @@ fn core(operator: &Operator, style: Style, recovered: Recovered, now_ms: i64) ->
         connection_w: 40_000,
         grace_ms: GRACE_MS,
         order_lead_ms: 1_000,
+        slack_ms: HAND_SLACK_MS,
+        allow_resetting: false,
         clock: ClockStatus::Synchronised,
     };
     Core::new(settings, recovered, now_ms)
@@ -117,14 +120,8 @@ impl World {
     }
 
     pub fn registers(&self) -> Registers {
-        let count = |wh: i64| Observed::Value(Count { mwh: wh * 1_000, rolls_over_at: None });
-        Registers {
-            taken_ms: self.now_ms,
-            import: count(self.import_wh),
-            export: count(self.export_wh),
-            produced: BTreeMap::new(),
-            power_mw: None,
-        }
+        let count = |wh: i64| Observed::Value(Count::plain(wh * 1_000));
+        Registers::plain(self.now_ms, count(self.import_wh), count(self.export_wh))
     }
 
     /// Moves the meter and the clock to the end of `slot` and reads the edge.
