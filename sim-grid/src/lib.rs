@@ -6,6 +6,7 @@
 //! - [`devices`] is what inverters, meters and batteries show of it: SunSpec and Eastron registers,
 //!   Shelly, Tasmota and DSMR-reader telegrams.
 //! - [`faces`] opens them to the outside: Modbus TCP ports and MQTT clients.
+//! - [`faults`] is what goes wrong with them.
 //! - [`street`] moves world and faces through time.
 //! - [`backtest`] tells what a street would have paid under another rule.
 //! - [`bench`] measures what all of it costs.
@@ -16,6 +17,7 @@ pub mod day;
 pub mod demo;
 pub mod devices;
 pub mod faces;
+pub mod faults;
 pub mod scenario;
 pub mod street;
 pub mod world;

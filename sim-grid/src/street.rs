@@ -1,6 +1,7 @@
 //! The running street: a world whose devices can be read over Modbus TCP and MQTT, moved by a
 //! clock or by hand.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -10,8 +11,10 @@ use clock::Clock;
 use units::{BusId, Slot};
 
 use crate::devices::MeterFace;
-use crate::faces::{BrokerUrl, Face, ModbusHouse, Publisher};
+use crate::faces::{BrokerUrl, Face, ModbusHouse, Publisher, Scene};
+use crate::faults::{FaultPlan, FaultsError, bent};
 use crate::scenario::Scenario;
+use crate::world::chance::Chance;
 use crate::world::{World, WorldError, WorldOptions};
 
 /// Market time between two images while the clock runs.
@@ -35,14 +38,16 @@ pub struct StreetOptions {
     pub base_port: Option<u16>,
     /// Broker for meters that publish; `None`: every meter speaks Modbus.
     pub broker: Option<BrokerUrl>,
+    /// What goes wrong.
+    pub faults: FaultPlan,
 }
 
 impl StreetOptions {
-    /// Free ports on loopback, no broker.
+    /// Free ports on loopback, no broker, no faults.
     #[must_use]
     pub const fn new(seed: u64, from: Slot) -> Self {
         let bind = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        Self { seed, from, bind, base_port: None, broker: None }
+        Self { seed, from, bind, base_port: None, broker: None, faults: FaultPlan::none() }
     }
 }
 
@@ -72,6 +77,9 @@ pub enum StreetError {
         /// Customers there are.
         customers: usize,
     },
+    /// A fault that cannot happen in this street.
+    #[error(transparent)]
+    Faults(#[from] FaultsError),
     /// The name of a bus cannot be used outside.
     #[error("grid/buses.csv: {0}")]
     BusName(#[from] units::InvalidId),
@@ -96,6 +104,9 @@ pub struct Street {
     world: World,
     houses: Vec<House>,
     faces: Vec<Face>,
+    faults: FaultPlan,
+    /// The spells under way, by number and position of the house, so that each is told once.
+    told: BTreeSet<(usize, usize)>,
 }
 
 impl Street {
@@ -121,10 +132,12 @@ impl Street {
                 }
                 _ => {
                     let addr = address(options, index, scenario.customers.len())?;
-                    let image = world.device_image(index);
-                    let house = ModbusHouse::start(addr, image).await.map_err(|source| {
-                        StreetError::Bind { addr, customer: customer.id.to_string(), source }
-                    })?;
+                    let scene = Scene { image: world.device_image(index), faults: Vec::new() };
+                    let chance = Chance::new(options.faults.seed, customer.id.as_str());
+                    let house =
+                        ModbusHouse::start(addr, scene, chance).await.map_err(|source| {
+                            StreetError::Bind { addr, customer: customer.id.to_string(), source }
+                        })?;
                     let addr = house.addr();
                     (House::Modbus(house), Some(addr))
                 }
@@ -133,7 +146,9 @@ impl Street {
             faces.push(Face::describe(customer.id.clone(), bus, equipment, addr));
             houses.push(house);
         }
-        let mut street = Self { world, houses, faces };
+        options.faults.check(&faces)?;
+        let faults = options.faults.clone();
+        let mut street = Self { world, houses, faces, faults, told: BTreeSet::new() };
         street.await_broker(options).await?;
         street.show();
         Ok(street)
@@ -163,6 +178,12 @@ impl Street {
     #[must_use]
     pub const fn world(&self) -> &World {
         &self.world
+    }
+
+    /// What goes wrong.
+    #[must_use]
+    pub const fn faults(&self) -> &FaultPlan {
+        &self.faults
     }
 
     /// Telegrams that were lost because the broker was away or too slow.
@@ -220,15 +241,42 @@ impl Street {
         Ok(true)
     }
 
-    /// Shows the world's images to the outside.
+    /// Shows the world's images to the outside, with the faults of this moment.
     fn show(&mut self) {
+        let now_ms = self.world.now_ms();
+        self.tell(now_ms);
         for (index, house) in self.houses.iter_mut().enumerate() {
-            let image = self.world.device_image(index);
+            let face = &self.faces[index];
+            let mut image = self.world.device_image(index);
+            for (_, spell) in self.faults.at(face, now_ms) {
+                bent(Arc::make_mut(&mut image), spell.unit(&face.kind), &spell.fault);
+            }
             match house {
-                House::Modbus(house) => house.show(image),
+                House::Modbus(house) => {
+                    let faults = self.faults.on_the_wire(face, now_ms);
+                    house.show(Scene { image, faults });
+                }
                 House::Mqtt(publisher) => publisher.publish(&image.telegrams),
             }
         }
+    }
+
+    /// Says which faults begin and which are over.
+    fn tell(&mut self, now_ms: i64) {
+        let mut present = BTreeSet::new();
+        for (index, face) in self.faces.iter().enumerate() {
+            for (number, spell) in self.faults.at(face, now_ms) {
+                present.insert((number, index));
+                if !self.told.contains(&(number, index)) {
+                    tracing::info!("{}, from {}: {spell}", face.customer, at(now_ms));
+                }
+            }
+        }
+        for &(number, index) in self.told.difference(&present) {
+            let (customer, spell) = (&self.faces[index].customer, &self.faults.spells[number]);
+            tracing::info!("{customer}, over at {}: {spell}", at(now_ms));
+        }
+        self.told = present;
     }
 
     /// Follows the clock until the scenario's block of slots, or `until_ms`, is over: every slot
@@ -254,6 +302,12 @@ impl Street {
         }
         Ok(())
     }
+}
+
+/// A moment as text: its slot, and how many seconds of it are over.
+fn at(now_ms: i64) -> String {
+    let slot = Slot::at_ms(now_ms);
+    format!("{slot} + {} s", (now_ms - slot.start_ms()) / 1_000)
 }
 
 /// The address of a customer's server.

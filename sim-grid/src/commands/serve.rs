@@ -1,5 +1,6 @@
 //! `sim-grid serve`: the devices of a street and nothing else, for agents that run elsewhere.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use clap::Args;
 use clock::{Clock, ClockConfig};
 use serde::Serialize;
 use sim_grid::faces::{BrokerUrl, Face};
+use sim_grid::faults::FaultPlan;
 use sim_grid::scenario::{Scenario, parse_slot};
 use sim_grid::street::{Street, StreetOptions};
 use units::Slot;
@@ -46,6 +48,9 @@ pub struct ServeArgs {
     /// Seed of serial numbers, first register values and kinds of meters.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// What goes wrong (docs/faults.md); faults.toml of the scenario's folder if left out and there.
+    #[arg(long)]
+    faults: Option<PathBuf>,
     /// Print where everything is as one JSON document instead of a table.
     #[arg(long)]
     json: bool,
@@ -63,6 +68,8 @@ struct Offer<'s> {
     clock: ClockConfig,
     broker: Option<String>,
     houses: &'s [Face],
+    /// What goes wrong, by customer.
+    faults: BTreeMap<String, Vec<String>>,
 }
 
 /// Runs until the last slot, Ctrl-C or SIGTERM.
@@ -78,6 +85,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         bind: args.bind,
         base_port: args.base_port,
         broker: args.broker.clone(),
+        faults: faults(&args)?,
         ..StreetOptions::new(args.seed, from)
     };
     let mut street = Street::start(Arc::clone(&scenario), &options).await?;
@@ -97,6 +105,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         clock: anchor,
         broker: args.broker.as_ref().map(ToString::to_string),
         houses: street.faces(),
+        faults: street.faults().told(street.faces()),
     };
     if args.json {
         println!("{}", serde_json::to_string_pretty(&offer)?);
@@ -117,6 +126,17 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         super::stop_signal().await?;
     }
     Ok(())
+}
+
+/// What goes wrong, if anybody says so.
+fn faults(args: &ServeArgs) -> anyhow::Result<FaultPlan> {
+    let usual = args.scenario.join("faults.toml");
+    let file = match &args.faults {
+        Some(file) => file,
+        None if usual.exists() => &usual,
+        None => return Ok(FaultPlan::none()),
+    };
+    Ok(FaultPlan::load(file)?)
 }
 
 fn print_table(offer: &Offer<'_>, from: Slot, end: Slot) {
@@ -146,6 +166,9 @@ fn print_table(offer: &Offer<'_>, from: Slot, end: Slot) {
             kilo(face.battery_wh),
             face.kind
         );
+    }
+    for (customer, faults) in &offer.faults {
+        println!("{customer}: {}", faults.join("; "));
     }
 }
 

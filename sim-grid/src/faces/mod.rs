@@ -1,23 +1,24 @@
 //! The interfaces of the houses: a Modbus TCP server of their own, or telegrams over MQTT.
 
 mod broker;
+mod mbap;
 mod modbus;
 mod publisher;
 
 use std::fmt;
 use std::net::SocketAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use units::{BusId, PointId};
 
 pub use broker::{BrokerUrl, InvalidBrokerUrl};
-pub(crate) use modbus::ModbusHouse;
+pub(crate) use modbus::{ModbusHouse, Scene};
 pub(crate) use publisher::Publisher;
 
 use crate::devices::{BATTERY_UNIT, Equipment, INVERTER_UNIT, METER_UNIT, MeterFace};
 
 /// What stands behind a Modbus unit id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UnitRole {
     /// SunSpec inverter (models 1, 103, 120).
@@ -26,6 +27,16 @@ pub enum UnitRole {
     Meter,
     /// SunSpec battery (models 1, 124, 802, 713, 714).
     Battery,
+}
+
+impl fmt::Display for UnitRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Inverter => "inverter",
+            Self::Meter => "meter",
+            Self::Battery => "battery",
+        })
+    }
 }
 
 /// One unit behind a port.
@@ -116,13 +127,12 @@ impl fmt::Display for FaceKind {
             Self::SunSpec { addr, units } | Self::Sdm630 { addr, units } => {
                 write!(f, "{addr}")?;
                 for unit in units {
-                    let role = match (unit.role, self) {
-                        (UnitRole::Inverter, _) => "inverter",
-                        (UnitRole::Battery, _) => "battery",
-                        (UnitRole::Meter, Self::Sdm630 { .. }) => "SDM630",
-                        (UnitRole::Meter, _) => "meter",
-                    };
-                    write!(f, "  {}:{role}", unit.unit)?;
+                    match (unit.role, self) {
+                        (UnitRole::Meter, Self::Sdm630 { .. }) => {
+                            write!(f, "  {}:SDM630", unit.unit)?;
+                        }
+                        (role, _) => write!(f, "  {}:{role}", unit.unit)?,
+                    }
                 }
                 Ok(())
             }

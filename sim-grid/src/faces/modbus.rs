@@ -3,45 +3,70 @@
 //!
 //! A request is answered from one image, so values and scale factors of an answer belong to the
 //! same moment. Refusals are Modbus exceptions: 1 for any other function, 2 for an address that
-//! does not exist, 3 for a count that no device accepts, 11 for a unit that is not there.
+//! does not exist, 3 for a count that no device accepts, 11 for a unit that is not there. What then
+//! becomes of an answer is up to the faults that the house has at the time.
 
-use std::future::{Ready, ready};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_modbus::prelude::{ExceptionCode, Request, Response, SlaveRequest};
-use tokio_modbus::server::Service;
-use tokio_modbus::server::tcp::Server;
+use tokio::time::sleep;
 
+use super::mbap::{Refusal, Request};
 use crate::devices::{Bank, DeviceImage};
+use crate::faults::{Active, Fault, Memory, Newcomer, Reaction, react};
+use crate::world::chance::Chance;
 
 /// Most clients of one house at a time.
 const MAX_CLIENTS: usize = 8;
 /// Pause after a failed accept (out of file descriptors, for example).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+const ILLEGAL_FUNCTION: Refusal = Refusal(1);
+const ILLEGAL_ADDRESS: Refusal = Refusal(2);
+const ILLEGAL_VALUE: Refusal = Refusal(3);
+const NO_SUCH_UNIT: Refusal = Refusal(11);
+
+/// What a house shows at a moment, and what is the matter with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Scene {
+    pub image: Arc<DeviceImage>,
+    /// Faults on the wire.
+    pub faults: Vec<Active>,
+}
+
+impl Scene {
+    /// What becomes of a second client, where there is room for one only.
+    fn single_client(&self) -> Option<Newcomer> {
+        self.faults.iter().find_map(|active| match active.fault {
+            Fault::SingleClient { newcomer } => Some(newcomer),
+            _ => None,
+        })
+    }
+}
+
 /// The server of a house; it ends when this is dropped.
 pub(crate) struct ModbusHouse {
     addr: SocketAddr,
-    image: watch::Sender<Arc<DeviceImage>>,
+    scene: watch::Sender<Arc<Scene>>,
     _server: JoinSet<()>,
 }
 
 impl ModbusHouse {
-    /// Binds the address (port 0: any free port) and starts to answer from the image.
-    pub async fn start(addr: SocketAddr, image: Arc<DeviceImage>) -> io::Result<Self> {
+    /// Binds the address (port 0: any free port) and starts to answer. `chance` draws what happens
+    /// only now and then.
+    pub async fn start(addr: SocketAddr, scene: Scene, chance: Chance) -> io::Result<Self> {
         let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
-        let (sender, receiver) = watch::channel(image);
+        let (sender, receiver) = watch::channel(Arc::new(scene));
         let mut server = JoinSet::new();
-        server.spawn(serve(Server::new(listener), receiver));
-        Ok(Self { addr, image: sender, _server: server })
+        server.spawn(serve(listener, receiver, chance));
+        Ok(Self { addr, scene: sender, _server: server })
     }
 
     /// Where it listens.
@@ -49,95 +74,92 @@ impl ModbusHouse {
         self.addr
     }
 
-    /// Shows a new image from now on.
-    pub fn show(&self, image: Arc<DeviceImage>) {
-        self.image.send_replace(image);
+    /// Shows something else from now on.
+    pub fn show(&self, scene: Scene) {
+        self.scene.send_replace(Arc::new(scene));
     }
 }
 
-async fn serve(server: Server, image: watch::Receiver<Arc<DeviceImage>>) {
-    let clients = Arc::new(AtomicUsize::new(0));
-    let on_connected = |stream: TcpStream, peer: SocketAddr| {
-        let connection = Connection::admit(&clients, &image);
-        async move {
-            let Some(connection) = connection else {
-                tracing::warn!(%peer, "refused: this house already has {MAX_CLIENTS} clients");
-                return Ok(None);
-            };
-            stream.set_nodelay(true).ok();
-            Ok(Some((connection, stream)))
-        }
-    };
+/// Accepts clients for ever.
+async fn serve(listener: TcpListener, scene: watch::Receiver<Arc<Scene>>, mut chance: Chance) {
+    let mut clients = JoinSet::new();
     loop {
-        let on_error = |error: io::Error| tracing::debug!(%error, "a client went away");
-        if let Err(error) = server.serve(&on_connected, on_error).await {
-            tracing::warn!(%error, "cannot accept clients; trying again");
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept clients; trying again");
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        while clients.try_join_next().is_some() {}
+        let newcomer = scene.borrow().single_client().filter(|_| !clients.is_empty());
+        match newcomer {
+            Some(Newcomer::Refused) => {
+                tracing::debug!(%peer, "hung up on: this house has room for one client");
+                continue;
+            }
+            Some(Newcomer::Replaces) => clients.abort_all(),
+            None if clients.len() >= MAX_CLIENTS => {
+                tracing::warn!(%peer, "refused: this house already has {MAX_CLIENTS} clients");
+                continue;
+            }
+            None => {}
         }
-        tokio::time::sleep(ACCEPT_PAUSE).await;
+        let memory = Memory::new(Chance::new(chance.bits(), "connection"));
+        let scene = scene.clone();
+        clients.spawn(async move {
+            if let Err(error) = converse(stream, scene, memory).await {
+                tracing::debug!(%peer, %error, "a client went away");
+            }
+        });
     }
 }
 
-/// One client of a house.
-struct Connection {
-    image: watch::Receiver<Arc<DeviceImage>>,
-    clients: Arc<AtomicUsize>,
-}
-
-impl Connection {
-    /// Counts a client, unless there are too many.
-    fn admit(
-        clients: &Arc<AtomicUsize>,
-        image: &watch::Receiver<Arc<DeviceImage>>,
-    ) -> Option<Self> {
-        let admitted = clients
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| {
-                (count < MAX_CLIENTS).then_some(count + 1)
-            })
-            .is_ok();
-        admitted.then(|| Self { image: image.clone(), clients: Arc::clone(clients) })
+/// Answers one client until it goes.
+async fn converse(
+    mut stream: TcpStream,
+    scene: watch::Receiver<Arc<Scene>>,
+    mut memory: Memory,
+) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let opened = clock::stopwatch();
+    while let Some(request) = Request::read(&mut stream).await? {
+        let scene = Arc::clone(&scene.borrow());
+        let right = request.frame(answer(&scene.image, &request));
+        match react(&scene.faults, &mut memory, opened.elapsed(), right) {
+            Reaction::Answer { frame, after } => {
+                if !after.is_zero() {
+                    sleep(after).await;
+                }
+                stream.write_all(&frame).await?;
+            }
+            Reaction::Silence => {}
+            Reaction::Reset => return stream.set_zero_linger(),
+        }
     }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.clients.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-impl Service for Connection {
-    type Request = SlaveRequest<'static>;
-    type Response = Response;
-    type Exception = ExceptionCode;
-    type Future = Ready<Result<Response, ExceptionCode>>;
-
-    fn call(&self, request: Self::Request) -> Self::Future {
-        let image = Arc::clone(&self.image.borrow());
-        ready(answer(&image, request.slave, &request.request))
-    }
+    Ok(())
 }
 
 /// The answer of a house to one request.
-fn answer(image: &DeviceImage, unit: u8, request: &Request<'_>) -> Result<Response, ExceptionCode> {
-    let unit = image.units.get(&unit).ok_or(ExceptionCode::GatewayTargetDevice)?;
-    let (banks, address, count) = match *request {
-        Request::ReadHoldingRegisters(address, count) => (&unit.holding, address, count),
-        Request::ReadInputRegisters(address, count) => (&unit.input, address, count),
-        _ => return Err(ExceptionCode::IllegalFunction),
+fn answer(image: &DeviceImage, request: &Request) -> Result<Vec<u16>, Refusal> {
+    let unit = image.units.get(&request.unit).ok_or(NO_SUCH_UNIT)?;
+    let banks = match request.function {
+        3 => &unit.holding,
+        4 => &unit.input,
+        _ => return Err(ILLEGAL_FUNCTION),
     };
     if banks.is_empty() {
-        return Err(ExceptionCode::IllegalFunction);
+        return Err(ILLEGAL_FUNCTION);
     }
+    let (address, count) = request.registers().ok_or(ILLEGAL_VALUE)?;
     if count == 0 || count > unit.max_registers || (unit.even && !count.is_multiple_of(2)) {
-        return Err(ExceptionCode::IllegalDataValue);
+        return Err(ILLEGAL_VALUE);
     }
     if unit.even && !address.is_multiple_of(2) {
-        return Err(ExceptionCode::IllegalDataAddress);
+        return Err(ILLEGAL_ADDRESS);
     }
-    let registers = read(banks, address, count).ok_or(ExceptionCode::IllegalDataAddress)?;
-    Ok(match request {
-        Request::ReadInputRegisters(..) => Response::ReadInputRegisters(registers),
-        _ => Response::ReadHoldingRegisters(registers),
-    })
+    read(banks, address, count).ok_or(ILLEGAL_ADDRESS)
 }
 
 /// Registers that lie in one bank as a whole.

@@ -31,7 +31,7 @@ use feeder::{Network, TableError};
 use units::{PointId, Slot};
 
 pub use error::{Flaw, ScenarioError};
-pub use moment::parse_slot;
+pub use moment::{parse_minute, parse_slot};
 pub use orders::{Orders, Wish};
 pub use people::{BatteryRating, Customer, Device, DeviceKind};
 pub use series::{Series, wh_of_slot};

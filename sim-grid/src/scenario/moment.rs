@@ -8,11 +8,29 @@ use units::Slot;
 /// # Errors
 /// A sentence for the person who typed it.
 pub fn parse_slot(text: &str) -> Result<Slot, String> {
-    let refuse = || {
-        format!(
+    match read(text) {
+        Some((days, hour, minute)) if minute % 15 == 0 => {
+            Ok(Slot::new(days * Slot::PER_DAY + hour * 4 + minute / 15))
+        }
+        _ => Err(format!(
             "{text:?} is no start of a quarter-hour in UTC; write 2016-01-18 or 2016-01-18T06:15Z"
-        )
-    };
+        )),
+    }
+}
+
+/// Reads the same, with any minute, as Unix milliseconds.
+///
+/// # Errors
+/// A sentence for the person who typed it.
+pub fn parse_minute(text: &str) -> Result<i64, String> {
+    let (days, hour, minute) = read(text).ok_or_else(|| {
+        format!("{text:?} is no minute in UTC; write 2016-01-18 or 2016-01-18T06:07Z")
+    })?;
+    Ok(((days * 24 + hour) * 60 + minute) * 60_000)
+}
+
+/// Days since 1970-01-01, hour and minute.
+fn read(text: &str) -> Option<(i64, i64, i64)> {
     let plain = text.trim().trim_end_matches(['Z', 'z']);
     let (date, time) = plain.split_once(['T', 't', ' ']).unwrap_or((plain, "00:00"));
     let number = |part: &str, digits: usize| -> Option<i64> {
@@ -20,23 +38,19 @@ pub fn parse_slot(text: &str) -> Result<Slot, String> {
         if plausible { part.parse().ok() } else { None }
     };
     let parts: Vec<&str> = date.split('-').collect();
-    let [year, month, day] = parts[..] else { return Err(refuse()) };
+    let [year, month, day] = parts[..] else { return None };
     let clock: Vec<&str> = time.split(':').collect();
     let (hour, minute, second) = match clock[..] {
         [hour, minute] => (hour, minute, "00"),
         [hour, minute, second] => (hour, minute, second),
-        _ => return Err(refuse()),
+        _ => return None,
     };
-    let read = || {
-        Some((
-            days_from_civil(number(year, 4)?, number(month, 2)?, number(day, 2)?)?,
-            number(hour, 2).filter(|hour| *hour < 24)?,
-            number(minute, 2).filter(|minute| *minute < 60 && minute % 15 == 0)?,
-            number(second, 2).filter(|second| *second == 0)?,
-        ))
-    };
-    let (days, hour, minute, _) = read().ok_or_else(refuse)?;
-    Ok(Slot::new(days * Slot::PER_DAY + hour * 4 + minute / 15))
+    number(second, 2).filter(|second| *second == 0)?;
+    Some((
+        days_from_civil(number(year, 4)?, number(month, 2)?, number(day, 2)?)?,
+        number(hour, 2).filter(|hour| *hour < 24)?,
+        number(minute, 2).filter(|minute| *minute < 60)?,
+    ))
 }
 
 /// Days since 1970-01-01 of a date of the Gregorian calendar; `None` if there is no such day
@@ -89,5 +103,7 @@ mod tests {
         ] {
             assert!(parse_slot(text).is_err(), "{text}");
         }
+        assert_eq!(parse_minute("1970-01-02T00:07Z"), Ok((1_440 + 7) * 60_000));
+        assert!(parse_minute("1970-01-02T00:60Z").is_err());
     }
 }

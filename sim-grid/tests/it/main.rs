@@ -3,6 +3,7 @@
 mod backtest;
 mod both_sides;
 mod devices;
+mod faults;
 mod home;
 mod judge;
 mod modbus;
