@@ -26,6 +26,12 @@ pub fn check(file: &Path, live: bool, json: bool) -> Result<ExitCode> {
             );
         } else {
             println!("{}: {} devices, no mistakes found", file.display(), config.devices.len());
+            for (device, map) in config.devices.iter().zip(config.maps()?) {
+                println!("{}: {} ({}), {}", device.name, map.id, map.status, map.name);
+                for what in map.unverified() {
+                    println!("  not checked by anybody: {what}");
+                }
+            }
             println!("public key: {key}");
             config.bidding.in_words()?.iter().for_each(|line| println!("{line}"));
         }

@@ -88,6 +88,7 @@ pub fn problems(map: &DeviceMap) -> Vec<String> {
         }
     }
     derived(map, &mut problems);
+    unused(map, &mut problems);
     let told = map.quantities();
     if told.is_empty() {
         problems.push("no field is a known quantity".to_owned());
@@ -438,6 +439,24 @@ impl Meaning<'_> {
         }
         if self.unit.canonical() != "mW" && self.positive_means.is_some() {
             problems.push(format!("{place}: positive_means belongs to power"));
+        }
+    }
+}
+
+/// A name that is no quantity and that nothing refers to is most likely a misspelt quantity.
+fn unused(map: &DeviceMap, problems: &mut Vec<String>) {
+    let derived = map.derived.iter();
+    let terms = derived.clone().flat_map(|own| {
+        let summed = own.plus.iter().chain(&own.minus).chain(&own.plus_optional);
+        summed
+            .chain(&own.minus_optional)
+            .chain(&own.first_of)
+            .chain(own.sign_by.iter().map(|by| &by.state))
+    });
+    let used: Vec<&str> = terms.map(String::as_str).collect();
+    for key in names(map).into_iter().chain(derived.map(|own| own.key.as_str())) {
+        if Quantity::named(key).is_none() && !used.contains(&key) {
+            problems.push(format!("{key} is no quantity, and no derived figure uses it"));
         }
     }
 }

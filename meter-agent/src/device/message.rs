@@ -91,9 +91,11 @@ impl Inbox {
             return Ok(self.gone(payload, now_ms));
         }
         let mut updates: Vec<(String, Figure)> = Vec::new();
+        let mut clock_ms = None;
         for (message, own) in self.map.messages.iter().zip(&self.topics) {
             if own == topic {
-                read(message, topic, payload, retained, now_ms, &mut updates)?;
+                let shown = read(message, topic, payload, retained, now_ms, &mut updates)?;
+                clock_ms = shown.or(clock_ms);
             }
         }
         if updates.is_empty() {
@@ -104,7 +106,9 @@ impl Inbox {
             *self.heard.entry(name.clone()).or_default() += 1;
             self.figures.insert(name, figure);
         }
-        Ok(Some(self.news(&names)))
+        let mut news = self.news(&names);
+        news.device_clock_ms = clock_ms.map(|clock_ms| (clock_ms, now_ms));
+        Ok(Some(news))
     }
 
     /// Everything is stale when the device says, or the broker in its name, that it is gone.
@@ -168,6 +172,7 @@ impl Inbox {
     }
 }
 
+/// Reads one message; returns what the device's clock shows, when it has just been sent.
 fn read(
     message: &MessageMap,
     topic: &str,
@@ -175,7 +180,7 @@ fn read(
     retained: bool,
     now_ms: i64,
     updates: &mut Vec<(String, Figure)>,
-) -> Result<(), MessageFault> {
+) -> Result<Option<i64>, MessageFault> {
     let needs_json = message.time.is_some() || message.fields.iter().any(|f| f.path.is_some());
     let (json, text) = if needs_json {
         let json: Value = serde_json::from_slice(payload).map_err(|error| {
@@ -200,8 +205,10 @@ fn read(
         }
     });
     let stale = retained && stated_ms.is_none() && !message.accept_retained;
+    // What has just been sent is true now, whatever the device's clock shows; what the broker had
+    // kept is as old as it says.
+    let taken_ms = stated_ms.filter(|_| retained).map_or(now_ms, |stated_ms| stated_ms.min(now_ms));
     for field in &message.fields {
-        let taken_ms = stated_ms.unwrap_or(now_ms);
         let plain = |value| Figure::plain(value, taken_ms);
         let figure = match &field.path {
             _ if stale => plain(Observed::Absent(Absence::Stale)),
@@ -217,7 +224,7 @@ fn read(
         };
         updates.push((field.key.clone(), figure));
     }
-    Ok(())
+    Ok(stated_ms.filter(|_| !retained))
 }
 
 fn from_text(field: &PayloadField, text: &str, taken_ms: i64) -> Figure {

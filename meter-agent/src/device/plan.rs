@@ -232,6 +232,11 @@ mod tests {
             )
             .expect("memory");
         }
+        let names: Vec<String> = (1..fields.len()).map(|index| format!("\"x{index}\"")).collect();
+        if !names.is_empty() {
+            let names = names.join(", ");
+            write!(text, "[[derived]]\nkey = \"voltage_l2\"\nplus = [{names}]\n").expect("memory");
+        }
         file::maps(&text).unwrap_or_else(|fault| panic!("{fault:?}")).remove(0)
     }
 
@@ -275,6 +280,30 @@ mod tests {
         for torn in [vec![vec![1], vec![7], vec![2]], vec![vec![1], vec![7]], vec![]] {
             assert!(matches!(read.answer(torn), BlockAnswer::Fault(_)));
         }
+    }
+
+    #[test]
+    fn what_only_some_devices_have_is_asked_for_once_the_device_is_known() {
+        use super::super::map::{Identify, Trait, TraitType, When};
+        let mut map = map("", &[(10, "int16", None), (90, "int16", None)]);
+        let when = When { model: vec!["AB*".to_owned()], ..When::default() };
+        map.blocks[0].fields[1].when = Some(when);
+        let model = Identify {
+            is: Trait::Model,
+            models: Vec::new(),
+            function: None,
+            at: 0,
+            kind: TraitType::Text,
+            registers: 1,
+            expect: Vec::new(),
+        };
+        let asked = |identity: &Identity| plan_for(&map, identity).len();
+        let mut identity = Identity::default();
+        assert_eq!((plan(&map).len(), asked(&identity)), (1, 1));
+        identity.learn(&model, &[0x5859]).expect("any");
+        assert_eq!(asked(&identity), 1);
+        identity.learn(&model, &[0x4142]).expect("any");
+        assert_eq!(asked(&identity), 2);
     }
 
     #[test]

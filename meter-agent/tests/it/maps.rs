@@ -77,6 +77,26 @@ fn kept_messages_are_stale_and_garbage_is_a_fault_never_zero() {
     assert!(matches!(readout.observed(EnergyImport), Observed::Fault(_)));
 }
 
+/// A device's clock is looked at, not believed; a kept message is as old as it says.
+#[test]
+fn stated_times_tell_the_clock_of_what_is_new_and_the_age_of_what_is_old() {
+    let mut inbox = inbox("zigbee2mqtt", "plug");
+    let payload = br#"{"power":5,"last_seen":"2026-03-29T03:00:00+02:00"}"#;
+    let (stated_ms, now_ms) = (1_774_746_000_000, 1_774_746_090_000);
+    let mut take = |retained, now_ms| {
+        inbox.take("zigbee2mqtt/plug", payload, retained, now_ms).expect("readable").expect("its")
+    };
+    let live = take(false, now_ms);
+    assert_eq!(live.figure(Power).map(|figure| figure.taken_ms), Some(now_ms));
+    assert_eq!(live.device_clock_ms, Some((stated_ms, now_ms)));
+    let kept = take(true, now_ms);
+    assert_eq!(kept.figure(Power).map(|figure| figure.taken_ms), Some(stated_ms));
+    assert_eq!(kept.device_clock_ms, None);
+    // A clock that runs ahead makes nothing younger than now.
+    let early_ms = stated_ms - 1;
+    assert_eq!(take(true, early_ms).figure(Power).map(|figure| figure.taken_ms), Some(early_ms));
+}
+
 /// The first case of every map that needs nothing special, with its map.
 fn vectors(wanted: impl Fn(Transport) -> bool) -> Vec<(DeviceMap, Case)> {
     let mut vectors = Vec::new();
@@ -288,6 +308,25 @@ fn a_person_finds_checks_and_writes_maps() {
     assert!(told[0]["problems"][0].as_str().expect("words").contains("99999"), "{told}");
 }
 
+/// The Alliance's model files, smllib and dsmr-parser say the same as the maps and their vectors.
+#[test]
+fn independent_programs_agree_with_the_maps() {
+    let Some(python) = std::env::var_os("STREETWATT_PYTHON") else {
+        println!(
+            "skipped: STREETWATT_PYTHON names no Python with pysunspec2, smllib and dsmr-parser"
+        );
+        return;
+    };
+    let root = env!("CARGO_MANIFEST_DIR");
+    let output = Command::new(python)
+        .args([format!("{root}/tests/python/judge.py"), format!("{root}/devices")])
+        .output()
+        .expect("STREETWATT_PYTHON can be started");
+    let told = text(&output.stdout);
+    assert!(output.status.success(), "{told}{}", text(&output.stderr));
+    assert!(told.contains("sunspec: ") && told.contains("dsmr: "), "{told}");
+}
+
 /// The table in the documents is made of the maps.
 #[test]
 fn the_documents_list_every_map() {
@@ -388,6 +427,7 @@ fn a_users_map_comes_before_the_built_in_ones_and_is_checked() {
         ("status = \"unverified\"", "status = \"perfect\"", "unknown variant"),
         ("[modbus]", "[modbus]\ncolour = 3", "unknown field"),
         ("key = \"power\"", "key = \"Power\"", "small letters"),
+        ("key = \"power\"", "key = \"powr\"", "powr is no quantity"),
         ("address = 10\ncount = 6", "address = 10", "leave both to the planner"),
         ("at = 12\ntype", "at = 65_535\ntype", "past register 65535"),
         ("type = \"int32\"", "type = \"float32\"\nsentinels = [3]", "needs no sentinels"),
