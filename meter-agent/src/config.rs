@@ -10,7 +10,9 @@ use units::{CommunityId, PointId};
 
 use crate::bidding::BiddingConfig;
 use crate::device::{DeviceMap, Direction, Library, LibraryError, Transport, WordOrder};
+use crate::modbus::Place;
 use crate::outlets::{HomeAssistantConfig, MetricsConfig, Outlets};
+use crate::serial::SerialConfig;
 
 /// Largest configuration file that is read, in bytes.
 const MAX_BYTES: u64 = 256 * 1024;
@@ -128,13 +130,19 @@ pub struct DeviceConfig {
     pub role: Role,
     /// Id of a device map.
     pub map: String,
-    /// Modbus TCP: `host:port`.
+    /// Modbus over TCP: `host:port`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// Modbus TCP: unit id.
+    /// Modbus over TCP: what goes over the connection; Modbus TCP when it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transport: Option<LineTransport>,
+    /// Modbus on a serial port of this computer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<SerialConfig>,
+    /// Modbus: unit id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<u8>,
-    /// Modbus TCP: how long to wait for an answer, milliseconds, instead of the map's time.
+    /// Modbus: how long to wait for an answer, milliseconds, instead of the map's time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
     /// MQTT: where it publishes.
@@ -157,6 +165,52 @@ pub struct DeviceConfig {
     /// power: what flowed around that moment can be lost.
     #[serde(default)]
     pub allow_resetting: bool,
+}
+
+impl DeviceConfig {
+    /// A device of which nothing is known yet but what it is.
+    #[must_use]
+    pub fn new(name: &str, role: Role, map: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            role,
+            map: map.to_owned(),
+            host: None,
+            transport: None,
+            serial: None,
+            unit: None,
+            timeout_ms: None,
+            mqtt: None,
+            positive_means: None,
+            order: None,
+            no_export: false,
+            integrate_power: false,
+            allow_resetting: false,
+        }
+    }
+
+    /// Where its Modbus line leads; none without one.
+    #[must_use]
+    pub fn place(&self) -> Option<Place> {
+        match (&self.serial, &self.host, self.transport) {
+            (Some(serial), _, _) => Some(Place::Serial(serial.clone())),
+            (None, Some(host), Some(LineTransport::RtuOverTcp)) => {
+                Some(Place::RtuOverTcp(host.clone()))
+            }
+            (None, Some(host), _) => Some(Place::Tcp(host.clone())),
+            (None, None, _) => None,
+        }
+    }
+}
+
+/// What goes over a TCP connection to a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LineTransport {
+    /// Modbus TCP.
+    Tcp,
+    /// RTU frames: the gateway passes on the bytes of a serial line as they are.
+    RtuOverTcp,
 }
 
 /// `[device.mqtt]`
@@ -300,6 +354,7 @@ impl Config {
         }
         let mut names = BTreeSet::new();
         let mut places = BTreeMap::new();
+        let mut lines: BTreeMap<String, (Place, &str)> = BTreeMap::new();
         for (device, map) in self.devices.iter().zip(self.maps()?) {
             let key = format!("device {:?}", device.name);
             let named = (1..=48).contains(&device.name.len())
@@ -311,10 +366,18 @@ impl Config {
                 return invalid(&key, "the name is there twice".to_owned());
             }
             check_device(&key, device, &map)?;
-            if let (Some(host), Some(unit)) = (&device.host, device.unit)
-                && let Some(other) = places.insert((host, unit, &device.map), &device.name)
-            {
+            let (Some(place), Some(unit)) = (device.place(), device.unit) else { continue };
+            let address = place.address().to_owned();
+            if let Some(other) = places.insert((address.clone(), unit, &device.map), &device.name) {
                 return invalid(&key, format!("reads the same registers as {other:?}"));
+            }
+            let (known, other) = lines.entry(address).or_insert((place.clone(), &device.name));
+            if *known != place {
+                let problem = format!(
+                    "is on the same line as {other:?}, {place}, with other settings; one line has \
+                     one transport and one set of serial settings"
+                );
+                return invalid(&key, problem);
             }
         }
         Ok(())
@@ -358,30 +421,7 @@ fn check_device(key: &str, device: &DeviceConfig, map: &DeviceMap) -> Result<(),
         }
         (None, false) => {}
     }
-    let is_modbus = device.host.is_some() && device.unit.is_some();
-    if !is_mqtt && !is_modbus {
-        return invalid(
-            key,
-            format!("map {:?} needs host = \"address:port\" and unit", device.map),
-        );
-    }
-    if is_mqtt && (device.host.is_some() || device.unit.is_some() || device.timeout_ms.is_some()) {
-        return invalid(
-            key,
-            format!("map {:?} is for MQTT: no host, unit or timeout_ms", device.map),
-        );
-    }
-    if let Some(host) = &device.host
-        && !has_port(host)
-    {
-        return invalid(
-            key,
-            format!("host {host:?} must be address:port, for example 192.0.2.7:502"),
-        );
-    }
-    if let Some(timeout_ms) = device.timeout_ms {
-        range(&format!("{key} timeout_ms"), timeout_ms, 50, 60_000)?;
-    }
+    check_line(key, device, is_mqtt)?;
     let fits = device.positive_means.is_none_or(|direction| {
         matches!(
             (device.role, direction),
@@ -397,6 +437,45 @@ fn check_device(key: &str, device: &DeviceConfig, map: &DeviceMap) -> Result<(),
     }
     if device.no_export && device.role != Role::Meter {
         return invalid(key, "no_export belongs to the meter".to_owned());
+    }
+    Ok(())
+}
+
+/// Checks where and how a device is reached over Modbus.
+fn check_line(key: &str, device: &DeviceConfig, is_mqtt: bool) -> Result<(), ConfigError> {
+    let is_modbus = device.place().is_some() && device.unit.is_some();
+    if !is_mqtt && !is_modbus {
+        let problem = format!(
+            "map {:?} needs unit, and host = \"address:port\" or serial = {{ path = … }}",
+            device.map
+        );
+        return invalid(key, problem);
+    }
+    if is_mqtt && (device.place().is_some() || device.unit.is_some() || device.timeout_ms.is_some())
+    {
+        let problem =
+            format!("map {:?} is for MQTT: no host, serial, unit or timeout_ms", device.map);
+        return invalid(key, problem);
+    }
+    if device.host.is_some() && device.serial.is_some() {
+        return invalid(key, "has host and serial; it can only be on one of them".to_owned());
+    }
+    if device.transport.is_some() && device.host.is_none() {
+        return invalid(key, "transport goes with host".to_owned());
+    }
+    if let Some(problem) = device.serial.as_ref().and_then(SerialConfig::problem) {
+        return invalid(key, format!("serial.{problem}"));
+    }
+    if let Some(host) = &device.host
+        && !has_port(host)
+    {
+        return invalid(
+            key,
+            format!("host {host:?} must be address:port, for example 192.0.2.7:502"),
+        );
+    }
+    if let Some(timeout_ms) = device.timeout_ms {
+        range(&format!("{key} timeout_ms"), timeout_ms, 50, 60_000)?;
     }
     Ok(())
 }

@@ -24,6 +24,7 @@ pub mod outlets;
 mod poll;
 mod power_sum;
 mod running;
+pub mod serial;
 mod state_file;
 
 pub use agent::{Agent, AgentError};

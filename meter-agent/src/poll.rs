@@ -1,22 +1,30 @@
 //! The tasks that talk to devices: one per Modbus line, one per broker with device topics.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use clock::Clock;
 use rumqttc::v5::mqttbytes::QoS;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::chance::Chance;
 use crate::config::{Config, MqttConfig, Role, parse_url};
-use crate::device::{DeviceMap, Inbox, Readout, Transport};
+use crate::device::{Absence, DeviceMap, Figure, Inbox, Observed, Quantity, Readout, Transport};
 use crate::key_file::{self, KeyError};
-use crate::modbus::{Line, Unit};
+use crate::modbus::{Line, Place, Rank, ReadError, Unit};
 use crate::mqtt::{Account, SessionEvent, keep_session};
 
 /// Requests that may wait at a line.
 const QUEUE: usize = 2;
-/// Most polls that a silent unit is left alone.
-const MAX_SKIPS: u64 = 32;
+/// Rounds whose units have not all answered, at most; the oldest counts as done beyond.
+const MAX_ROUNDS: usize = 4;
+
+/// A generator below this power is at rest, mW.
+const IDLE_MW: i64 = 20_000;
+/// The longest that a generator may be quiet before it counts as broken.
+const LONGEST_NIGHT: Duration = Duration::from_secs(20 * 3_600);
 
 /// What a line is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,14 +48,13 @@ pub enum Report {
 pub struct LineUnit {
     index: usize,
     unit: Unit,
-    failures: u32,
-    skips: u64,
+    role: Role,
 }
 
-/// All devices of a line, the meter first: its registers are wanted right after the edge.
+/// All devices of a line.
 pub struct LinePlan {
-    /// `host:port`.
-    pub host: String,
+    /// Where it leads.
+    pub place: Place,
     /// Who is behind it.
     pub units: Vec<LineUnit>,
 }
@@ -74,7 +81,7 @@ impl Plan {
     /// # Errors
     /// [`KeyError`] when a password file cannot be used.
     pub fn of(config: &Config, maps: Vec<DeviceMap>) -> Result<Self, KeyError> {
-        let mut lines: BTreeMap<String, Vec<LineUnit>> = BTreeMap::new();
+        let mut lines: BTreeMap<Place, Vec<LineUnit>> = BTreeMap::new();
         let mut brokers: BTreeMap<String, BrokerPlan> = BTreeMap::new();
         for (index, (device, map)) in config.devices.iter().zip(maps).enumerate() {
             if map.transport == Transport::Mqtt {
@@ -89,17 +96,12 @@ impl Plan {
                 }
                 let plan = brokers.get_mut(&broker.url).expect("just inserted");
                 plan.inboxes.push((index, Inbox::new(map, &mqtt.topic)));
-            } else if let (Some(host), Some(unit)) = (&device.host, device.unit) {
+            } else if let (Some(place), Some(unit)) = (device.place(), device.unit) {
                 let unit = Unit::new(unit, map, device.timeout_ms);
-                let unit = LineUnit { index, unit, failures: 0, skips: 0 };
-                lines.entry(host.clone()).or_default().push(unit);
+                lines.entry(place).or_default().push(LineUnit { index, unit, role: device.role });
             }
         }
-        let is_meter = |unit: &LineUnit| config.devices[unit.index].role == Role::Meter;
-        let lines = lines.into_iter().map(|(host, mut units)| {
-            units.sort_by_key(|unit| (!is_meter(unit), unit.index));
-            LinePlan { host, units }
-        });
+        let lines = lines.into_iter().map(|(place, units)| LinePlan { place, units });
         Ok(Self { lines: lines.collect(), brokers: brokers.into_values().collect() })
     }
 }
@@ -126,41 +128,153 @@ pub fn asks() -> (mpsc::Sender<Ask>, mpsc::Receiver<Ask>) {
     mpsc::channel(QUEUE)
 }
 
+/// A unit's part in the rounds of its line.
+struct Reader {
+    asks: mpsc::Sender<Ask>,
+    /// What it was asked and has not done yet, the present one first.
+    open: Vec<Ask>,
+    /// It did not answer last time: nobody waits for it.
+    silent: bool,
+}
+
+/// Units that a round still waits for.
+struct Round {
+    ask: Ask,
+    waiting: Vec<usize>,
+}
+
 /// Serves a line until nobody asks any more.
 ///
-/// A unit that does not answer is left alone for a growing number of polls, so that it does not take
-/// the line's time from the others; at a slot edge it is tried all the same.
+/// Each unit is read by a task of its own, and the line takes their requests in turns: a unit that
+/// is slow misses rounds, and the others do not. A round is done when every unit that answered last
+/// time has answered; whoever was silent may come later.
 pub async fn serve_line(
     plan: LinePlan,
     mut asks: mpsc::Receiver<Ask>,
     reports: mpsc::Sender<Report>,
     clock: Clock,
-    mut chance: Chance,
+    chance: Chance,
 ) {
-    let LinePlan { host, mut units } = plan;
-    let mut line = Line::new(host, Chance::seeded(chance.below(u64::MAX)));
-    while let Some(ask) = asks.recv().await {
-        for unit in &mut units {
-            if ask == Ask::Poll && unit.skips > 0 {
-                unit.skips -= 1;
-                continue;
-            }
-            let outcome = unit.unit.read(&mut line, clock.now_ms()).await;
-            unit.failures = if outcome.is_ok() { 0 } else { unit.failures.saturating_add(1) };
-            // The first failure costs nothing; then 1, 2, 4 … polls, about half of it by chance.
-            unit.skips = match unit.failures {
-                0 | 1 => 0,
-                failures => {
-                    let full = (1_u64 << (failures - 2).min(16)).min(MAX_SKIPS);
-                    full - chance.below(full / 2 + 1)
+    let line = Line::open(plan.place, chance);
+    let (outcomes_in, mut outcomes) = mpsc::channel(plan.units.len().max(1));
+    let mut tasks = JoinSet::new();
+    let mut readers = Vec::new();
+    for (at, unit) in plan.units.into_iter().enumerate() {
+        let (asks_in, asks) = self::asks();
+        readers.push(Reader { asks: asks_in, open: Vec::new(), silent: false });
+        let outcomes = outcomes_in.clone();
+        tasks.spawn(read_unit(at, unit, line.clone(), asks, outcomes, clock.clone()));
+    }
+    let mut rounds: Vec<Round> = Vec::new();
+    loop {
+        tokio::select! {
+            ask = asks.recv() => match ask {
+                Some(ask) => rounds.push(begin(ask, &mut readers)),
+                None => return,
+            },
+            Some((at, index, outcome)) = outcomes.recv() => {
+                let reader: &mut Reader = &mut readers[at];
+                let ask = reader.open.remove(0);
+                for round in rounds.iter_mut().filter(|round| round.ask == ask) {
+                    round.waiting.retain(|&other| other != at);
                 }
-            };
-            let outcome = outcome.map_err(|error| error.to_string());
-            if reports.send(Report::Device(unit.index, outcome)).await.is_err() {
+                reader.silent = outcome.is_err();
+                // Whoever is left alone has said what is wrong with it before.
+                let outcome = match outcome {
+                    Err(ReadError::LeftAlone { .. }) => None,
+                    other => Some(other.map_err(|error| error.to_string())),
+                };
+                if let Some(outcome) = outcome
+                    && reports.send(Report::Device(index, outcome)).await.is_err()
+                {
+                    return;
+                }
+            }
+        }
+        if rounds.len() > MAX_ROUNDS {
+            rounds[0].waiting.clear();
+        }
+        while let Some(at) = rounds.iter().position(|round| round.waiting.is_empty()) {
+            let done = rounds.remove(at);
+            if reports.send(Report::Done(done.ask)).await.is_err() {
                 return;
             }
         }
-        if reports.send(Report::Done(ask)).await.is_err() {
+    }
+}
+
+/// Asks every unit that has nothing like it to do.
+fn begin(ask: Ask, readers: &mut [Reader]) -> Round {
+    let mut waiting = Vec::new();
+    for (at, reader) in readers.iter_mut().enumerate() {
+        // A poll that has begun may have read before the edge; one that waits has not.
+        let busy = match ask {
+            Ask::Poll => !reader.open.is_empty(),
+            Ask::Edge => reader.open.contains(&Ask::Edge),
+        };
+        if !busy && reader.asks.try_send(ask).is_ok() {
+            reader.open.push(ask);
+        } else if ask == Ask::Poll {
+            continue;
+        }
+        if !reader.silent {
+            waiting.push(at);
+        }
+    }
+    Round { ask, waiting }
+}
+
+/// Whether a generator was at rest when it was last heard.
+fn produces_nothing(readout: &Readout) -> bool {
+    match readout.observed(Quantity::Power) {
+        Observed::Value(power_mw) => power_mw.abs() <= IDLE_MW,
+        Observed::Absent(why) => matches!(why, Absence::Asleep | Absence::Sentinel),
+        Observed::Fault(_) => false,
+    }
+}
+
+/// What a generator that went quiet in the evening says: nothing, and that is in order.
+fn asleep(taken_ms: i64) -> Readout {
+    let mut readout = Readout::default();
+    readout.set(Quantity::Power, Figure::plain(Observed::Absent(Absence::Asleep), taken_ms));
+    readout
+}
+
+/// Reads one unit whenever it is asked to.
+///
+/// An inverter that lives on its solar modules goes quiet when the sun has gone. One that said so, or
+/// produced nothing any more, is asleep and not broken, for as long as a winter night.
+async fn read_unit(
+    at: usize,
+    unit: LineUnit,
+    line: Line,
+    mut asks: mpsc::Receiver<Ask>,
+    outcomes: mpsc::Sender<(usize, usize, Result<Readout, ReadError>)>,
+    clock: Clock,
+) {
+    let LineUnit { index, mut unit, role } = unit;
+    let mut idle_since: Option<Instant> = None;
+    while let Some(ask) = asks.recv().await {
+        let rank = match ask {
+            Ask::Poll => Rank::Poll,
+            Ask::Edge if role == Role::Meter => Rank::MeterEdge,
+            Ask::Edge => Rank::Edge,
+        };
+        let now_ms = clock.now_ms();
+        let mut outcome = unit.read(&line, rank, now_ms).await;
+        match &outcome {
+            Ok(readout) => {
+                let idle = role == Role::Pv && produces_nothing(readout);
+                idle_since = if idle { idle_since.or_else(|| Some(Instant::now())) } else { None };
+            }
+            Err(error) => {
+                let night = idle_since.is_some_and(|since| since.elapsed() < LONGEST_NIGHT);
+                if night && (error.is_silence() || matches!(error, ReadError::Unreachable { .. })) {
+                    outcome = Ok(asleep(now_ms));
+                }
+            }
+        }
+        if outcomes.send((at, index, outcome)).await.is_err() {
             return;
         }
     }

@@ -128,18 +128,10 @@ pub fn config(folder: &Path, host: &str, cable: &Cable, community: &str) -> Conf
         home_assistant: None,
         metrics: None,
         devices: vec![DeviceConfig {
-            name: "grid".into(),
-            role: Role::Meter,
-            map: "sunspec-meter-203".into(),
             host: Some(host.to_owned()),
             unit: Some(UNIT),
             timeout_ms: Some(150),
-            mqtt: None,
-            positive_means: None,
-            order: None,
-            no_export: false,
-            integrate_power: false,
-            allow_resetting: false,
+            ..DeviceConfig::new("grid", Role::Meter, "sunspec-meter-203")
         }],
     }
 }

@@ -124,7 +124,7 @@ fn mistakes_are_named() {
             "no device map \"sunspec-meter-999\"",
         ),
         ("host = \"127.0.0.1:5020\"\nunit = 2", "host = \"127.0.0.1\"\nunit = 2", "address:port"),
-        ("unit = 2", "", "needs host"),
+        ("unit = 2", "", "needs unit, and host"),
         ("unit = 2", "unit = 300", "unit"),
         ("unit = 2", "unit = 2\nmqtt = { topic = \"x\" }", "is for Modbus"),
         ("unit = 2", "unit = 2\npositive_means = \"charge\"", "positive_means"),

@@ -7,6 +7,7 @@ mod cli;
 mod configuration;
 mod counters;
 mod delivery;
+mod gateway;
 mod journal;
 mod kill;
 mod maps;

@@ -225,33 +225,14 @@ fn page_devices(kinds: &[DeviceKind]) -> Vec<String> {
 fn devices(face: &Face) -> Vec<DeviceConfig> {
     let modbus = |name: &str, role: Role, map: &str, unit: Option<u8>| {
         Some(DeviceConfig {
-            name: name.to_owned(),
-            role,
-            map: map.to_owned(),
             host: Some(face.kind.modbus_addr()?.to_string()),
             unit: Some(unit?),
-            timeout_ms: None,
-            mqtt: None,
-            positive_means: None,
-            order: None,
-            no_export: false,
-            integrate_power: false,
-            allow_resetting: false,
+            ..DeviceConfig::new(name, role, map)
         })
     };
     let mqtt = |map: &str, topic: &str| DeviceConfig {
-        name: "meter".to_owned(),
-        role: Role::Meter,
-        map: map.to_owned(),
-        host: None,
-        unit: None,
-        timeout_ms: None,
         mqtt: Some(DeviceMqttConfig { topic: topic.to_owned(), broker: None, max_age_s: 3_600 }),
-        positive_means: None,
-        order: None,
-        no_export: false,
-        integrate_power: false,
-        allow_resetting: false,
+        ..DeviceConfig::new("meter", Role::Meter, map)
     };
     let meter = match &face.kind {
         FaceKind::Shelly { topic_prefix } => return vec![mqtt("shelly-gen2", topic_prefix)],

@@ -404,20 +404,7 @@ fn write_agent(
 /// The devices of a house, from nothing but what `serve` says about it.
 fn devices(house: &Value) -> Vec<agent::DeviceConfig> {
     let text = |key: &str| house[key].as_str().expect("text").to_owned();
-    let device = |name: &str, role, map: &str| agent::DeviceConfig {
-        name: name.to_owned(),
-        role,
-        map: map.to_owned(),
-        host: None,
-        unit: None,
-        timeout_ms: None,
-        mqtt: None,
-        positive_means: None,
-        order: None,
-        no_export: false,
-        integrate_power: false,
-        allow_resetting: false,
-    };
+    let device = agent::DeviceConfig::new;
     let publishing = |map: &str, key: &str| {
         let mqtt = agent::DeviceMqttConfig { topic: text(key), broker: None, max_age_s: 3_600 };
         let meter = device("meter", agent::Role::Meter, map);

@@ -1,0 +1,24 @@
+//! Reading registers over Modbus, with the defences that real devices and gateways ask for.
+//!
+//! A [`Line`] is one connection (TCP, RTU over TCP or a serial port) for the whole process: most
+//! inverters accept a single client. Behind it a task serves the units one request at a time
+//! ([`turns`] says whose turn it is), so that a silent or slow unit costs the others no more than
+//! its share. [`steps`] keeps answers and questions in step: what a gateway delivers late is never
+//! taken for the answer to something else. A [`Unit`] is one device with its map.
+//!
+//! Nothing here can write: the only request that exists is a [`Read`], function 3 or 4.
+
+mod frame;
+mod line;
+mod read;
+mod steps;
+mod turns;
+mod unit;
+mod wire;
+
+pub use frame::Framing;
+pub use line::{Ask, Guest, Line};
+pub use read::{Exception, Function, MAX_REGISTERS, Read, ReadError};
+pub use turns::Rank;
+pub use unit::Unit;
+pub use wire::Place;
