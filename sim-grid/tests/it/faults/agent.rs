@@ -2,7 +2,7 @@
 
 use meter_agent::Chance;
 use meter_agent::device::{Library, Observed, Quantity, Readout};
-use meter_agent::modbus::{Line, ReadError, Unit};
+use meter_agent::modbus::{Line, Place, Rank, ReadError, Unit};
 use sim_grid::faces::UnitRole;
 use sim_grid::faults::{ChainEnd, Fault, Spell};
 use sim_grid::street::Street;
@@ -36,12 +36,12 @@ impl Home {
         };
         let host = kind.modbus_addr().expect("Modbus").to_string();
         let units = kind.units().iter().map(unit).collect();
-        Self { line: Line::new(host, Chance::seeded(3)), units }
+        Self { line: Line::open(Place::Tcp(host), Chance::seeded(3)), units }
     }
 
     async fn read(&mut self, index: usize) -> (UnitRole, Result<Readout, ReadError>) {
         let (role, unit) = &mut self.units[index];
-        (*role, unit.read(&mut self.line, 0).await)
+        (*role, unit.read(&self.line, Rank::Poll, 0).await)
     }
 
     async fn read_meter(&mut self) -> Result<Readout, ReadError> {
