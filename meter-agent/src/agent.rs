@@ -17,7 +17,6 @@ use crate::chance::Chance;
 use crate::config::{Config, ConfigError, DeviceConfig};
 use crate::core::policy::{Style, Wishes};
 use crate::core::{Core, Effect, HAND_SLACK_MS, Input, Level, Settings, Status};
-use crate::device::Transport;
 use crate::disk::{Disk, DiskError};
 use crate::house::{Device, House};
 use crate::key_file::{self, KeyError};
@@ -26,6 +25,7 @@ use crate::mqtt::{Account, SessionEvent, keep_session};
 use crate::outlets::{OutletError, Outlets};
 use crate::poll::{self, Ask, Plan, Report, serve_broker, serve_line};
 use crate::running::{EdgeReading, Event, Running, due};
+use crate::streams::serve_stream;
 
 /// Reports and events that may wait.
 const QUEUE: usize = 64;
@@ -103,7 +103,7 @@ impl Agent {
                 "the journal ended in an unfinished record, which was never sent; it is cut off");
         }
         info!(point = %config.point, key = key.public_hex(), readings = opened.readings, "ready");
-        let pushes = |map: &crate::device::DeviceMap| map.transport == Transport::Mqtt;
+        let pushes = |map: &crate::device::DeviceMap| !map.transport.is_modbus();
         let max_ages_ms = config
             .devices
             .iter()
@@ -234,6 +234,10 @@ impl Agent {
         for plan in std::mem::take(&mut self.plan.brokers) {
             let chance = Chance::seeded(self.chance.below(u64::MAX));
             tasks.spawn(serve_broker(plan, reports_in.clone(), self.clock.clone(), chance));
+        }
+        for plan in std::mem::take(&mut self.plan.streams) {
+            let chance = Chance::seeded(self.chance.below(u64::MAX));
+            tasks.spawn(serve_stream(plan, reports_in.clone(), self.clock.clone(), chance));
         }
         let filters = link::filters(&self.community, &self.point);
         let chance = Chance::seeded(self.chance.below(u64::MAX));

@@ -14,6 +14,7 @@ use crate::chance::Chance;
 use crate::config::{Config, ConfigError, DeviceConfig, Role};
 use crate::device::{Observed, Quantity, Readout};
 use crate::poll::{self, Ask, Plan, Report, serve_broker, serve_line};
+use crate::streams::serve_stream;
 
 /// Quantities without which a device cannot play its role.
 const NEEDED: [(Role, &[Quantity]); 3] = [
@@ -71,6 +72,7 @@ pub async fn check_devices(
     let mut pending_lines = plan.lines.len();
     let mut silent: BTreeSet<usize> =
         plan.brokers.iter().flat_map(|broker| broker.inboxes.iter().map(|(i, _)| *i)).collect();
+    silent.extend(plan.streams.iter().map(|stream| stream.index));
     let (reports_in, mut reports) = mpsc::channel(64);
     let mut tasks = JoinSet::new();
     let mut asks = Vec::new();
@@ -89,6 +91,10 @@ pub async fn check_devices(
     for broker in plan.brokers {
         let chance = Chance::from_system();
         tasks.spawn(serve_broker(broker, reports_in.clone(), clock.clone(), chance));
+    }
+    for stream in plan.streams {
+        let chance = Chance::from_system();
+        tasks.spawn(serve_stream(stream, reports_in.clone(), clock.clone(), chance));
     }
     let mut readouts: BTreeMap<usize, Readout> = BTreeMap::new();
     let mut failures: BTreeMap<usize, String> = BTreeMap::new();

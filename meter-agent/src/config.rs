@@ -398,17 +398,13 @@ impl Config {
 
 fn check_device(key: &str, device: &DeviceConfig, map: &DeviceMap) -> Result<(), ConfigError> {
     let is_mqtt = map.transport == Transport::Mqtt;
-    if map.transport.is_telegrams() {
-        let problem =
-            format!("map {:?}: telegrams over a serial line or TCP are not read yet", device.map);
-        return invalid(key, problem);
-    }
     match (&device.mqtt, is_mqtt) {
         (None, true) => {
             return invalid(key, format!("map {:?} needs mqtt = {{ topic = … }}", device.map));
         }
         (Some(_), false) => {
-            return invalid(key, format!("map {:?} is for Modbus and has no mqtt", device.map));
+            let what = if map.transport.is_modbus() { "Modbus" } else { "a meter's own line" };
+            return invalid(key, format!("map {:?} is for {what} and has no mqtt", device.map));
         }
         (Some(mqtt), true) => {
             if mqtt.topic.is_empty() || mqtt.topic.contains(['+', '#']) {
@@ -421,7 +417,7 @@ fn check_device(key: &str, device: &DeviceConfig, map: &DeviceMap) -> Result<(),
         }
         (None, false) => {}
     }
-    check_line(key, device, is_mqtt)?;
+    check_line(key, device, map.transport)?;
     let fits = device.positive_means.is_none_or(|direction| {
         matches!(
             (device.role, direction),
@@ -441,10 +437,22 @@ fn check_device(key: &str, device: &DeviceConfig, map: &DeviceMap) -> Result<(),
     Ok(())
 }
 
-/// Checks where and how a device is reached over Modbus.
-fn check_line(key: &str, device: &DeviceConfig, is_mqtt: bool) -> Result<(), ConfigError> {
+/// Checks where and how a device is reached over a line.
+fn check_line(key: &str, device: &DeviceConfig, through: Transport) -> Result<(), ConfigError> {
+    let is_mqtt = through == Transport::Mqtt;
+    let only_modbus = device.unit.is_some() || device.timeout_ms.is_some();
+    if through.is_telegrams()
+        && (device.place().is_none() || only_modbus || device.transport.is_some())
+    {
+        let problem = format!(
+            "map {:?} needs host = \"address:port\" or serial = {{ path = …, baud = … }}, and no \
+             unit, timeout_ms or transport: the meter speaks by itself",
+            device.map
+        );
+        return invalid(key, problem);
+    }
     let is_modbus = device.place().is_some() && device.unit.is_some();
-    if !is_mqtt && !is_modbus {
+    if through.is_modbus() && !is_modbus {
         let problem = format!(
             "map {:?} needs unit, and host = \"address:port\" or serial = {{ path = … }}",
             device.map

@@ -26,6 +26,7 @@ mod power_sum;
 mod running;
 pub mod serial;
 mod state_file;
+mod streams;
 
 pub use agent::{Agent, AgentError};
 pub use chance::Chance;

@@ -1,4 +1,5 @@
-//! The tasks that talk to devices: one per Modbus line, one per broker with device topics.
+//! The tasks that talk to devices: one per Modbus line, one per broker with device topics, one per
+//! meter that speaks by itself.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,10 +12,13 @@ use tokio::time::Instant;
 
 use crate::chance::Chance;
 use crate::config::{Config, MqttConfig, Role, parse_url};
-use crate::device::{Absence, DeviceMap, Figure, Inbox, Observed, Quantity, Readout, Transport};
+use crate::device::{
+    Absence, DeviceMap, Figure, Inbox, Observed, Quantity, Readout, Telegrams, Transport,
+};
 use crate::key_file::{self, KeyError};
 use crate::modbus::{Line, Place, Rank, ReadError, Unit};
 use crate::mqtt::{Account, SessionEvent, keep_session};
+use crate::streams::StreamPlan;
 
 /// Requests that may wait at a line.
 const QUEUE: usize = 2;
@@ -73,6 +77,8 @@ pub struct Plan {
     pub lines: Vec<LinePlan>,
     /// Brokers.
     pub brokers: Vec<BrokerPlan>,
+    /// Meters that speak by themselves.
+    pub streams: Vec<StreamPlan>,
 }
 
 impl Plan {
@@ -83,6 +89,7 @@ impl Plan {
     pub fn of(config: &Config, maps: Vec<DeviceMap>) -> Result<Self, KeyError> {
         let mut lines: BTreeMap<Place, Vec<LineUnit>> = BTreeMap::new();
         let mut brokers: BTreeMap<String, BrokerPlan> = BTreeMap::new();
+        let mut streams = Vec::new();
         for (index, (device, map)) in config.devices.iter().zip(maps).enumerate() {
             if map.transport == Transport::Mqtt {
                 let Some(mqtt) = &device.mqtt else { continue };
@@ -96,13 +103,17 @@ impl Plan {
                 }
                 let plan = brokers.get_mut(&broker.url).expect("just inserted");
                 plan.inboxes.push((index, Inbox::new(map, &mqtt.topic)));
+            } else if map.transport.is_telegrams() {
+                let Some(place) = device.place() else { continue };
+                streams.push(StreamPlan { index, place, telegrams: Telegrams::new(map) });
             } else if let (Some(place), Some(unit)) = (device.place(), device.unit) {
                 let unit = Unit::new(unit, map, device.timeout_ms);
                 lines.entry(place).or_default().push(LineUnit { index, unit, role: device.role });
             }
         }
         let lines = lines.into_iter().map(|(place, units)| LinePlan { place, units });
-        Ok(Self { lines: lines.collect(), brokers: brokers.into_values().collect() })
+        let brokers = brokers.into_values().collect();
+        Ok(Self { lines: lines.collect(), brokers, streams })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Device maps: over real sockets, as files of a user's own, and as the program shows them.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -14,6 +15,8 @@ use meter_agent::{Config, DeviceCheck, check_devices, key_file};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::{AsyncClient, MqttOptions};
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::support::broker::broker;
@@ -235,6 +238,48 @@ async fn every_mqtt_map_is_read_from_a_broker() {
     let checks = check_devices(&config, Clock::from_config(None), Duration::from_secs(4)).await;
     let problems = differences(&vectors, &checks.expect("checked"));
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+}
+
+/// A meter on a TCP port: it breaks off in the first telegram, then speaks in pieces, with rubbish in
+/// between.
+async fn speaking_meter(telegram: Vec<u8>, tasks: &mut JoinSet<()>) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    tasks.spawn(async move {
+        let Ok((mut first, _)) = listener.accept().await else { return };
+        let _ = first.write_all(&telegram[..telegram.len() / 2]).await;
+        drop(first);
+        let Ok((mut next, _)) = listener.accept().await else { return };
+        let mut pace = tokio::time::interval(Duration::from_millis(5));
+        loop {
+            for piece in b"\x00\x1b! rubbish".chunks(3).chain(telegram.chunks(97)) {
+                pace.tick().await;
+                if next.write_all(piece).await.is_err() {
+                    return;
+                }
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn meters_that_speak_by_themselves_are_heard_over_tcp() {
+    let vectors = vectors(Transport::is_telegrams);
+    assert_eq!(vectors.len(), 2);
+    let mut tasks = JoinSet::new();
+    for vector in vectors {
+        let (map, case) = &vector;
+        let telegram = case.telegram().expect("sound").expect("a telegram");
+        let host = speaking_meter(telegram, &mut tasks).await;
+        let (_folder, config) = household(&[(map.id.clone(), format!("host = \"{host}\"\n"))]);
+        let checks =
+            check_devices(&config, Clock::from_config(None), Duration::from_secs(30)).await;
+        let checks = checks.expect("checked");
+        assert_eq!(checks[0].problems, [""; 0]);
+        let problems = differences(&[vector], &checks);
+        assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+    }
 }
 
 fn program(arguments: &[&str]) -> Output {
