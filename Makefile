@@ -1,5 +1,5 @@
 # Streetwatt. `make demo` trades a real street; `make test` checks everything.
-.PHONY: demo test bench bench-peers fmt web screenshots clean
+.PHONY: demo test bench bench-peers deb fmt web screenshots clean
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 # What the tests bring beside Rust: independent programs that judge ours.
@@ -38,6 +38,12 @@ bench-peers: web/dist/index.html $(PEERS:%=target/peers/%/.tried)
 target/peers/%/.tried: sim-grid/peers/%.txt
 	bash .ci/need python3=python3
 	bash .ci/peer $*
+
+# The agent's package: `make deb`, or `make deb ARCH=arm64` (a Raspberry Pi, for instance).
+ARCH := amd64
+
+deb:
+	bash .ci/deb $(ARCH)
 
 fmt:
 	cargo fmt --all

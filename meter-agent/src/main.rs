@@ -42,7 +42,7 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(wants_colour())
         .init();
-    match commands::execute(arguments.command, arguments.json) {
+    match commands::execute::<Arguments>(arguments.command, arguments.json) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");

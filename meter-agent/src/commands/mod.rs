@@ -2,6 +2,7 @@
 
 mod check;
 mod init;
+mod manual;
 mod map;
 mod run;
 
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Subcommand;
+use clap::{CommandFactory, Subcommand};
 use meter_agent::device::LibraryError;
 use meter_agent::{AgentError, ConfigError, DiskError, key_file};
 use serde_json::json;
@@ -51,16 +52,22 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
+    /// Print what a shell needs to complete commands and options.
+    Completions(manual::Completions),
+    /// Print the manual page, or write one per command.
+    Man(manual::Man),
 }
 
-/// Does what was asked for.
-pub fn execute(command: Command, json: bool) -> Result<ExitCode> {
+/// Does what was asked for; `A` is the whole command line.
+pub fn execute<A: CommandFactory>(command: Command, json: bool) -> Result<ExitCode> {
     match command {
         Command::Run { config } => run::run(&config),
         Command::Init(init) => init.execute(json),
         Command::Check { config, live } => check::check(&config, live, json),
         Command::Map(map) => map.execute(json),
         Command::Keygen { out } => keygen(&out, json),
+        Command::Completions(completions) => Ok(completions.execute::<A>()),
+        Command::Man(man) => man.execute::<A>(json),
     }
 }
 

@@ -147,3 +147,35 @@ fn a_log_in_a_file_has_no_colours() {
     let log = log_of_a_start(&dir.join("agent.toml"), &folder.path().join("log"));
     assert!(log.contains("INFO") && log.contains("ready") && !log.contains('\u{1b}'), "{log}");
 }
+
+#[test]
+fn shells_and_man_know_every_command() {
+    let help = text(&program(&["--help"]).stdout);
+    let (_, commands) = help.split_once("Commands:\n").expect("a list of commands");
+    let commands: Vec<&str> = commands
+        .lines()
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|command| *command != "help")
+        .collect();
+    assert!(commands.contains(&"run"), "{help}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let pages = folder.path().join("man");
+    let output = program(&["man", "--out", path(&pages)]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let main = std::fs::read_to_string(pages.join("meter-agent.1")).expect("the first page");
+    assert!(main.contains("Exit codes"), "the page tells the exit codes");
+    assert_eq!(main, text(&program(&["man"]).stdout));
+    for command in &commands {
+        let page = std::fs::read_to_string(pages.join(format!("meter-agent-{command}.1")));
+        assert!(page.is_ok_and(|page| page.contains(".TH")), "{command}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        let output = program(&["completions", shell]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let script = text(&output.stdout);
+        for command in &commands {
+            assert!(script.contains(command), "{shell}: {command}");
+        }
+    }
+}
