@@ -275,6 +275,7 @@ async fn a_meter_that_speaks_when_it_likes_is_read_at_the_edge() {
             broker: None,
             max_age_s: 300,
         }),
+        allow_resetting: true,
         ..home.config.devices[0].clone()
     };
     let meter = publisher(home.broker, "tasmota-meter").await;

@@ -236,7 +236,10 @@ fn devices(face: &Face) -> Vec<DeviceConfig> {
     };
     let meter = match &face.kind {
         FaceKind::Shelly { topic_prefix } => return vec![mqtt("shelly-gen2", topic_prefix)],
-        FaceKind::Tasmota { topic } => return vec![mqtt("tasmota", topic)],
+        // It forgets when it loses power, which a simulated one does not; its owner accepts that.
+        FaceKind::Tasmota { topic } => {
+            return vec![DeviceConfig { allow_resetting: true, ..mqtt("tasmota", topic) }];
+        }
         FaceKind::Dsmr { topic_prefix } => return vec![mqtt("dsmr-reader", topic_prefix)],
         FaceKind::SunSpec { .. } => "sunspec-meter-203",
         FaceKind::Sdm630 { .. } => "eastron-sdm630",

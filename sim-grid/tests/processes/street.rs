@@ -408,7 +408,9 @@ fn devices(house: &Value) -> Vec<agent::DeviceConfig> {
     let publishing = |map: &str, key: &str| {
         let mqtt = agent::DeviceMqttConfig { topic: text(key), broker: None, max_age_s: 3_600 };
         let meter = device("meter", agent::Role::Meter, map);
-        vec![agent::DeviceConfig { mqtt: Some(mqtt), ..meter }]
+        // The simulated Tasmota never loses power, after which it would forget.
+        let allow_resetting = map == "tasmota";
+        vec![agent::DeviceConfig { mqtt: Some(mqtt), allow_resetting, ..meter }]
     };
     let kind = text("kind");
     match kind.as_str() {
