@@ -21,9 +21,11 @@ use crate::disk::{Disk, DiskError};
 use crate::house::{Device, House};
 use crate::key_file::{self, KeyError};
 use crate::link;
+use crate::modbus::Line;
 use crate::mqtt::{Account, SessionEvent, keep_session};
 use crate::outlets::{OutletError, Outlets};
 use crate::poll::{self, Ask, Plan, Report, serve_broker, serve_line};
+use crate::proxy::{Proxy, ProxyError};
 use crate::running::{EdgeReading, Event, Running, due};
 use crate::streams::serve_stream;
 
@@ -58,6 +60,9 @@ pub enum AgentError {
     /// What the household's own programs read.
     #[error(transparent)]
     Outlet(#[from] OutletError),
+    /// A port that other programs should read through.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
 }
 
 /// An agent that is ready to run: everything is checked, opened and locked.
@@ -74,6 +79,7 @@ pub struct Agent {
     chance: Chance,
     status: watch::Sender<Status>,
     outlets: Outlets,
+    proxies: Vec<Proxy>,
 }
 
 /// What to bid by, when the household bids.
@@ -140,17 +146,12 @@ impl Agent {
             allow_resetting: config.devices.iter().any(|device| device.allow_resetting),
         };
         let core = Core::new(settings, recovered, clock.now_ms());
-        if let Some(last) = core.status().journalled_slot
-            && last > Slot::at_ms(clock.now_ms()).number()
-        {
-            warn!(point = %config.point, journal = %Slot::new(last),
-                "the journal is ahead of the clock: no reading is made until the clock is there; \
-                 is the clock right?");
-        }
+        warn_if_ahead(core.status(), &config.point, &clock);
         let account = poll::account(&config.mqtt, format!("streetwatt-{}", config.point))?;
         Ok(Self {
             community: config.community.clone(),
             point: config.point.clone(),
+            proxies: Proxy::open_all(config, &maps)?,
             plan: Plan::of(config, maps)?,
             status: watch::Sender::new(core.status().clone()),
             poll_interval: Duration::from_millis(config.poll_interval_ms),
@@ -225,11 +226,25 @@ impl Agent {
         let (reports_in, reports) = mpsc::channel(QUEUE);
         let (link_in, link) = mpsc::channel(QUEUE);
         let mut lines = Vec::new();
+        let mut guests = BTreeMap::new();
         for plan in std::mem::take(&mut self.plan.lines) {
             let (asks_in, asks) = poll::asks();
             lines.push(asks_in);
             let chance = Chance::seeded(self.chance.below(u64::MAX));
-            tasks.spawn(serve_line(plan, asks, reports_in.clone(), self.clock.clone(), chance));
+            let line = Line::open(plan.place.clone(), chance);
+            guests.insert(plan.place.clone(), line.guest());
+            tasks.spawn(serve_line(plan, line, asks, reports_in.clone(), self.clock.clone()));
+        }
+        for proxy in std::mem::take(&mut self.proxies) {
+            let (guests, clock) = (guests.clone(), self.clock.clone());
+            // It goes when the agent goes, and the lines with it.
+            let ended = reports_in.clone();
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = proxy.serve(guests, clock) => {}
+                    () = ended.closed() => {}
+                }
+            });
         }
         for plan in std::mem::take(&mut self.plan.brokers) {
             let chance = Chance::seeded(self.chance.below(u64::MAX));
@@ -463,6 +478,17 @@ impl Agent {
         if let Err(refused) = client.try_publish(topic, qos, false, payload) {
             debug!(point = %self.point, %kind, %refused, "not sent");
         }
+    }
+}
+
+/// Says when the journal is ahead of the clock.
+fn warn_if_ahead(status: &Status, point: &PointId, clock: &Clock) {
+    if let Some(last) = status.journalled_slot
+        && last > Slot::at_ms(clock.now_ms()).number()
+    {
+        warn!(point = %point, journal = %Slot::new(last),
+            "the journal is ahead of the clock: no reading is made until the clock is there; \
+             is the clock right?");
     }
 }
 

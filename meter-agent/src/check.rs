@@ -13,6 +13,7 @@ use crate::agent::AgentError;
 use crate::chance::Chance;
 use crate::config::{Config, ConfigError, DeviceConfig, Role};
 use crate::device::{Observed, Quantity, Readout};
+use crate::modbus::Line;
 use crate::poll::{self, Ask, Plan, Report, serve_broker, serve_line};
 use crate::streams::serve_stream;
 
@@ -80,13 +81,8 @@ pub async fn check_devices(
         let (ask, asked) = poll::asks();
         let _ = ask.try_send(Ask::Edge);
         asks.push(ask);
-        tasks.spawn(serve_line(
-            line,
-            asked,
-            reports_in.clone(),
-            clock.clone(),
-            Chance::from_system(),
-        ));
+        let connection = Line::open(line.place.clone(), Chance::from_system());
+        tasks.spawn(serve_line(line, connection, asked, reports_in.clone(), clock.clone()));
     }
     for broker in plan.brokers {
         let chance = Chance::from_system();

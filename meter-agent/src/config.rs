@@ -12,6 +12,7 @@ use crate::bidding::BiddingConfig;
 use crate::device::{DeviceMap, Direction, Library, LibraryError, Transport, WordOrder};
 use crate::modbus::Place;
 use crate::outlets::{HomeAssistantConfig, MetricsConfig, Outlets};
+use crate::proxy::Proxies;
 use crate::serial::SerialConfig;
 
 /// Largest configuration file that is read, in bytes.
@@ -68,6 +69,9 @@ pub struct Config {
     /// Serves counters and figures over HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<MetricsConfig>,
+    /// Lets other programs of the household read on through the agent.
+    #[serde(default, skip_serializing_if = "Proxies::is_empty")]
+    pub proxy: Proxies,
     /// The devices; exactly one is the meter at the grid connection.
     #[serde(rename = "device")]
     pub devices: Vec<DeviceConfig>,
@@ -340,7 +344,8 @@ impl Config {
         self.bidding.wishes()?;
         broker("mqtt", &self.mqtt)?;
         Outlets::check(self)?;
-        self.check_devices()
+        self.check_devices()?;
+        self.proxy.0.iter().try_for_each(|proxy| proxy.check(self))
     }
 
     fn check_devices(&self) -> Result<(), ConfigError> {

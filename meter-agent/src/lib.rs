@@ -23,6 +23,7 @@ mod mqtt;
 pub mod outlets;
 mod poll;
 mod power_sum;
+pub mod proxy;
 mod running;
 pub mod serial;
 mod state_file;

@@ -161,12 +161,11 @@ struct Round {
 /// time has answered; whoever was silent may come later.
 pub async fn serve_line(
     plan: LinePlan,
+    line: Line,
     mut asks: mpsc::Receiver<Ask>,
     reports: mpsc::Sender<Report>,
     clock: Clock,
-    chance: Chance,
 ) {
-    let line = Line::open(plan.place, chance);
     let (outcomes_in, mut outcomes) = mpsc::channel(plan.units.len().max(1));
     let mut tasks = JoinSet::new();
     let mut readers = Vec::new();

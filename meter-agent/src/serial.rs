@@ -196,6 +196,22 @@ mod tests {
     }
 
     #[test]
+    fn characters_are_as_the_configuration_says() {
+        let set = ControlModes::CS5 | ControlModes::CRTSCTS | ControlModes::PARODD;
+        let always = ControlModes::CREAD | ControlModes::CLOCAL;
+        for (parity, data_bits, stop_bits, expected) in [
+            (Parity::None, 8, 1, ControlModes::CS8),
+            (Parity::Even, 8, 1, ControlModes::CS8 | ControlModes::PARENB),
+            (Parity::Odd, 8, 1, ControlModes::CS8 | ControlModes::PARENB | ControlModes::PARODD),
+            (Parity::Even, 7, 1, ControlModes::CS7 | ControlModes::PARENB),
+            (Parity::None, 8, 2, ControlModes::CS8 | ControlModes::CSTOPB),
+        ] {
+            let config = SerialConfig { parity, data_bits, stop_bits, ..config(9_600) };
+            assert_eq!(config.modes(set), expected | always, "{parity:?} {data_bits} {stop_bits}");
+        }
+    }
+
+    #[test]
     fn settings_are_checked_and_a_missing_port_says_what_to_do() {
         assert_eq!(config(9_600).problem(), None);
         for (wrong, said) in [

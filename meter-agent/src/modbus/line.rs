@@ -174,7 +174,9 @@ impl Guest {
         answer.await.map_err(|_| crowded())?
     }
 
-    fn kept(&self, read: Read, max_age: Duration) -> Option<Vec<u16>> {
+    /// An answer that was read less than `max_age` ago.
+    #[must_use]
+    pub fn kept(&self, read: Read, max_age: Duration) -> Option<Vec<u16>> {
         let now = Instant::now();
         let kept = self.kept.lock().expect("nobody panics while holding it");
         let (from, to) =
@@ -269,7 +271,7 @@ impl Served {
         let outcome = self.answer(Ask { timeout: limit, ..ask }).await;
         let now = Instant::now();
         let silent = outcome.as_ref().is_err_and(ReadError::is_silence);
-        self.turns.note(unit, now, now.duration_since(started), silent);
+        self.turns.note(unit, ask.rank, now, now.duration_since(started), silent);
         if let Err(ReadError::Exception { code, .. }) = &outcome {
             if code.is_busy() && job.busy + 1 < BUSY_TRIES {
                 let first = BUSY_WAIT.max(ask.min_gap);

@@ -5,6 +5,9 @@
 //! tenth); when it has taken more, it waits, and the others go on. A unit that is silent is left alone
 //! for 2, 4, 8 … 300 s, about half of it by chance, and all silent units together get a tenth of the
 //! time. The first silence costs nothing: that is a lost frame, and the next poll tries again.
+//!
+//! Guests have lanes of their own: what they ask for and get no answer to is not held against the
+//! unit, and the time they take, they take from nobody who has something to ask.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -40,6 +43,10 @@ pub enum Rank {
 }
 
 impl Rank {
+    const fn key(self, unit: u8) -> Key {
+        (unit, matches!(self, Self::Guest))
+    }
+
     const fn is_edge(self) -> bool {
         matches!(self, Self::MeterEdge | Self::Edge)
     }
@@ -89,6 +96,9 @@ const fn micros(span: Duration) -> i64 {
     let micros = span.as_micros();
     if micros > i64::MAX as u128 { i64::MAX } else { micros as i64 }
 }
+
+/// A unit, as the household or as its guests ask it.
+type Key = (u8, bool);
 
 /// One unit's place on the line.
 #[derive(Debug)]
@@ -142,7 +152,7 @@ pub enum Turn<J> {
 /// The queue of a line.
 #[derive(Debug)]
 pub struct Turns<J> {
-    lanes: BTreeMap<u8, Lane<J>>,
+    lanes: BTreeMap<Key, Lane<J>>,
     /// For all silent units together.
     silence: Allowance,
     order: u64,
@@ -168,11 +178,11 @@ impl<J> Turns<J> {
     ) {
         self.order += 1;
         let waiting = Waiting { rank, order: self.order, not_before, timing, job };
-        self.lane(unit, now).waiting.push(waiting);
+        self.lane(rank.key(unit), now).waiting.push(waiting);
     }
 
-    fn lane(&mut self, unit: u8, now: Instant) -> &mut Lane<J> {
-        self.lanes.entry(unit).or_insert_with(|| Lane {
+    fn lane(&mut self, key: Key, now: Instant) -> &mut Lane<J> {
+        self.lanes.entry(key).or_insert_with(|| Lane {
             waiting: Vec::new(),
             silences: 0,
             alone_until: now,
@@ -189,30 +199,31 @@ impl<J> Turns<J> {
             lane.allowance.grow(now, share);
         }
         let mut wake: Option<Instant> = None;
-        let mut order: Vec<(Rank, u64, u8)> = self
+        let own = self.lanes.keys().filter(|(_, guest)| !guest).count();
+        let mut order: Vec<(Rank, u64, Key)> = self
             .lanes
             .iter()
-            .flat_map(|(&unit, lane)| lane.waiting.iter().map(move |w| (w.rank, w.order, unit)))
+            .flat_map(|(&key, lane)| lane.waiting.iter().map(move |w| (w.rank, w.order, key)))
             .collect();
         order.sort_unstable();
-        for (rank, order, unit) in order {
-            let lane = &self.lanes[&unit];
+        for (rank, order, key) in order {
+            let lane = &self.lanes[&key];
             let at = lane.waiting.iter().position(|w| w.order == order).expect("just listed");
             let waiting = &lane.waiting[at];
             let timeout = waiting.timing.timeout;
-            let rested = waiting.not_before.max(lane.done + waiting.timing.min_gap);
+            let rested = waiting.not_before.max(self.done(key.0) + waiting.timing.min_gap);
             let ready = if lane.is_silent() {
-                match self.admits(unit, rank, timeout, now) {
-                    Ok(limit) => return Turn::Go(self.remove(unit, at), limit),
-                    Err(wait) => return Turn::Refuse(self.remove(unit, at), wait),
+                match self.admits(key, rank, timeout, now) {
+                    Ok(limit) => return Turn::Go(self.remove(key, at), limit),
+                    Err(wait) => return Turn::Refuse(self.remove(key, at), wait),
                 }
-            } else if rank.is_edge() || self.lanes.len() == 1 {
+            } else if rank.is_edge() || rank == Rank::Guest || own == 1 {
                 rested
             } else {
                 rested.max(lane.allowance.ready(now, Duration::ZERO, share))
             };
             if ready <= now {
-                return Turn::Go(self.remove(unit, at), timeout);
+                return Turn::Go(self.remove(key, at), timeout);
             }
             wake = Some(wake.map_or(ready, |wake| wake.min(ready)));
         }
@@ -222,13 +233,13 @@ impl<J> Turns<J> {
     /// Whether a silent unit may be asked, and how long it has then; or how long it is left alone.
     fn admits(
         &self,
-        unit: u8,
+        key: Key,
         rank: Rank,
         timeout: Duration,
         now: Instant,
     ) -> Result<Duration, Duration> {
-        let lane = &self.lanes[&unit];
-        if !self.has_neighbours(unit) {
+        let lane = &self.lanes[&key];
+        if !self.has_neighbours(key) {
             return match lane.alone_until.checked_duration_since(now) {
                 Some(wait) if !wait.is_zero() && !rank.is_edge() => Err(wait),
                 _ => Ok(timeout),
@@ -244,22 +255,32 @@ impl<J> Turns<J> {
     }
 
     /// Whether other units answer, so that time on the line is worth something.
-    fn has_neighbours(&self, unit: u8) -> bool {
-        self.lanes.iter().any(|(&other, lane)| other != unit && lane.silences == 0)
+    fn has_neighbours(&self, key: Key) -> bool {
+        self.lanes.iter().any(|(&other, lane)| other != key && !other.1 && lane.silences == 0)
+    }
+
+    /// When the unit was last asked by anybody.
+    fn done(&self, unit: u8) -> Instant {
+        let lanes = self.lanes.range((unit, false)..=(unit, true));
+        lanes.map(|(_, lane)| lane.done).max().expect("the lane that asks is one of them")
     }
 
     fn share(&self) -> u64 {
-        (1_000 / (self.lanes.len() as u64).max(1)).max(TENTH)
+        {
+            let own = self.lanes.keys().filter(|(_, guest)| !guest).count() as u64;
+            (1_000 / own.max(1)).max(TENTH)
+        }
     }
 
-    fn remove(&mut self, unit: u8, at: usize) -> J {
-        self.lanes.get_mut(&unit).expect("just looked at").waiting.remove(at).job
+    fn remove(&mut self, key: Key, at: usize) -> J {
+        self.lanes.get_mut(&key).expect("just looked at").waiting.remove(at).job
     }
 
     /// Notes how a request went: what it took, and whether there was silence.
-    pub fn note(&mut self, unit: u8, now: Instant, spent: Duration, silent: bool) {
-        let neighbours = self.has_neighbours(unit);
-        let lane = self.lane(unit, now);
+    pub fn note(&mut self, unit: u8, rank: Rank, now: Instant, spent: Duration, silent: bool) {
+        let key = rank.key(unit);
+        let neighbours = self.has_neighbours(key);
+        let lane = self.lane(key, now);
         lane.allowance.take(spent);
         lane.done = now;
         if !silent {
@@ -270,7 +291,7 @@ impl<J> Turns<J> {
         if let Some(times) = lane.silences.checked_sub(1).filter(|&times| times > 0) {
             let longest = if neighbours { ALONE.1 } else { ALONE_WITHOUT_NEIGHBOURS };
             let alone = self.chance.backoff(times, ALONE.0, longest);
-            self.lane(unit, now).alone_until = now + alone;
+            self.lane(key, now).alone_until = now + alone;
         }
         self.silence.take(spent);
     }
@@ -327,7 +348,7 @@ mod tests {
     fn a_unit_is_left_alone_between_two_requests_for_as_long_as_it_wants() {
         let now = Instant::now();
         let mut turns = turns(now);
-        turns.note(1, now, QUICK, false);
+        turns.note(1, Rank::Poll, now, QUICK, false);
         let timing = Timing { min_gap: ms(70), ..TIMING };
         turns.add(1, Rank::MeterEdge, timing, 1, now, now);
         assert_eq!(turns.next(now), Turn::Wait(now + ms(70)));
@@ -362,7 +383,7 @@ mod tests {
                     now += spent;
                     waiting[at] = false;
                     answered[at] += u64::from(units[at].is_some());
-                    turns.note(unit, now, spent, units[at].is_none());
+                    turns.note(unit, Rank::Poll, now, spent, units[at].is_none());
                 }
                 Turn::Refuse(unit, _) => waiting[usize::from(unit)] = false,
                 Turn::Wait(until) => now = until.min(next_second),
@@ -384,6 +405,20 @@ mod tests {
     }
 
     #[test]
+    fn what_guests_ask_for_in_vain_is_not_held_against_the_unit() {
+        let now = Instant::now();
+        let mut turns = turns(now);
+        turns.note(1, Rank::Poll, now, QUICK, false);
+        for _ in 0..3 {
+            turns.note(1, Rank::Guest, now, TIMEOUT, true);
+        }
+        turns.add(1, Rank::Guest, TIMING, 1, now, now);
+        turns.add(1, Rank::Poll, TIMING, 2, now, now);
+        assert_eq!(turns.next(now), Turn::Go(2, TIMEOUT));
+        assert!(matches!(turns.next(now), Turn::Refuse(1, wait) if wait > TIMEOUT));
+    }
+
+    #[test]
     fn a_slow_unit_takes_its_share_and_no_more() {
         let answered = polls(&[Some(20), Some(900), Some(20), Some(20), Some(20)], 600, false);
         assert!((110..=160).contains(&answered[1]), "a fifth of 600 s in pieces of 0.9 s");
@@ -402,11 +437,11 @@ mod tests {
             turns.add(7, rank, TIMING, 7, now, now);
             turns.next(now)
         };
-        turns.note(1, now, QUICK, false);
-        turns.note(7, now, TIMEOUT, true);
+        turns.note(1, Rank::Poll, now, QUICK, false);
+        turns.note(7, Rank::Poll, now, TIMEOUT, true);
         assert_eq!(ask(&mut turns, Rank::Poll, now), Turn::Go(7, TIMEOUT), "the first is free");
         for full in [2, 4, 8, 16, 32, 64, 128, 256, 300, 300] {
-            turns.note(7, now, TIMEOUT, true);
+            turns.note(7, Rank::Poll, now, TIMEOUT, true);
             let Turn::Refuse(7, wait) = ask(&mut turns, Rank::Poll, now) else { panic!("asked") };
             let full = Duration::from_secs(full);
             assert!(wait >= full / 2 && wait <= full.max(ms(30_000)), "{full:?}: {wait:?}");
@@ -414,11 +449,11 @@ mod tests {
             assert!(matches!(ask(&mut turns, Rank::Poll, now), Turn::Go(7, _)));
             turns.silence.grow(now, TENTH);
         }
-        turns.note(7, now, TIMEOUT, true);
+        turns.note(7, Rank::Poll, now, TIMEOUT, true);
         now += ms(5_000);
         assert!(matches!(ask(&mut turns, Rank::Poll, now), Turn::Refuse(..)));
         assert!(matches!(ask(&mut turns, Rank::Edge, now), Turn::Go(7, limit) if limit > QUICK));
-        turns.note(7, now, QUICK, false);
+        turns.note(7, Rank::Poll, now, QUICK, false);
         assert_eq!(ask(&mut turns, Rank::Poll, now), Turn::Go(7, TIMEOUT), "and is back at once");
     }
 }

@@ -125,6 +125,7 @@ pub fn config(folder: &Path, host: &str, cable: &Cable, community: &str) -> Conf
         },
         clock: None,
         bidding: BiddingConfig::default(),
+        proxy: Default::default(),
         home_assistant: None,
         metrics: None,
         devices: vec![DeviceConfig {

@@ -177,6 +177,7 @@ impl Plan {
             mqtt: MqttConfig { url: self.broker.to_string(), username: None, password_file: None },
             clock: self.options.clock,
             bidding,
+            proxy: meter_agent::proxy::Proxies::default(),
             home_assistant: None,
             metrics: None,
             devices: devices(face),

@@ -392,6 +392,7 @@ fn write_agent(
         mqtt: agent::MqttConfig { url: broker.to_owned(), username: None, password_file: None },
         clock: Some(clock),
         bidding: meter_agent::bidding::BiddingConfig::default(),
+        proxy: meter_agent::proxy::Proxies::default(),
         home_assistant: None,
         metrics: None,
         devices: devices(house),

@@ -95,6 +95,14 @@ impl Gateway {
         Self { address, shared, _tasks: tasks }
     }
 
+    /// Sits at the other end of a serial line.
+    pub fn on_wire(wire: impl AsyncRead + AsyncWrite + Send + 'static, weather: Weather) -> Self {
+        let (shared, mut tasks) = shared(Framing::Rtu, weather);
+        tasks.spawn(connection(wire, Arc::clone(&shared)));
+        let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        Self { address, shared, _tasks: tasks }
+    }
+
     pub fn host(&self) -> String {
         self.address.to_string()
     }
