@@ -12,7 +12,7 @@ demo: web/dist/index.html
 	cargo run -p sim-grid -- demo
 
 test: web/dist/index.html contracts/node_modules/.done $(VENV)/.done
-	bash .ci/need chromium=chromium mosquitto=mosquitto mbpoll=mbpoll
+	bash .ci/need chromium=chromium mosquitto=mosquitto mbpoll=mbpoll openssl=openssl
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	$(TEST_ENV) cargo test --workspace

@@ -9,6 +9,8 @@ use clock::ClockConfig;
 use market::sharing::Sharing;
 use protocol::{Address, public_key_from_hex};
 use serde::{Deserialize, Serialize};
+use tls::BrokerUrl;
+pub use tls::TlsConfig;
 use units::{BusId, CommunityId, PointId, Slot};
 
 use crate::rules::{MAX_CORRECT_WITHIN, StreetSharing};
@@ -75,7 +77,7 @@ pub struct HttpConfig {
 pub struct BrokerConfig {
     /// Where the broker in the process listens; ignored when `url` is given.
     pub listen: SocketAddr,
-    /// `mqtt://host:port` of another broker.
+    /// `mqtt://host:port` of another broker, or `mqtts://host:port` for TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// User name at that broker.
@@ -84,6 +86,9 @@ pub struct BrokerConfig {
     /// File with the password, readable by its owner only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_file: Option<PathBuf>,
+    /// Whom to believe that it is the broker, and what to prove oneself with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsConfig>,
 }
 
 /// `[market]`
@@ -246,7 +251,7 @@ impl Default for HttpConfig {
 impl Default for BrokerConfig {
     fn default() -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 1883));
-        Self { listen, url: None, username: None, password_file: None }
+        Self { listen, url: None, username: None, password_file: None, tls: None }
     }
 }
 
@@ -357,7 +362,8 @@ impl Config {
             self.chain.key_file.as_mut(),
             self.broker.password_file.as_mut(),
         ];
-        for path in paths.into_iter().flatten() {
+        let tls = self.broker.tls.iter_mut().flat_map(TlsConfig::paths_mut);
+        for path in paths.into_iter().flatten().chain(tls) {
             *path = base.join(&*path);
         }
     }
@@ -402,8 +408,23 @@ impl Config {
             let why = format!("{finality:?} is not latest, safe or finalized");
             return Err(("chain.finality".to_owned(), why));
         }
+        self.check_broker()?;
         self.check_households()?;
         self.check_sharing()
+    }
+
+    fn check_broker(&self) -> Result<(), (String, String)> {
+        let Some(text) = &self.broker.url else {
+            let why = "belongs to a `url`: the broker in this process speaks no TLS";
+            let stray = self.broker.tls.is_some();
+            return if stray { Err(("broker.tls".to_owned(), why.to_owned())) } else { Ok(()) };
+        };
+        let Some(url) = BrokerUrl::parse(text) else {
+            let why = format!("{text:?} is not mqtt://host:port or mqtts://host:port");
+            return Err(("broker.url".to_owned(), why));
+        };
+        let checked = self.broker.tls.as_ref().map_or(Ok(()), |tls| tls.check(&url));
+        checked.map_err(|fault| ("broker.tls".to_owned(), fault.to_string()))
     }
 
     fn check_sharing(&self) -> Result<(), (String, String)> {

@@ -8,6 +8,7 @@ use protocol::wildcard_up;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Packet, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
+use tls::BrokerUrl;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 use units::CommunityId;
@@ -29,8 +30,11 @@ const RECONNECT: Duration = Duration::from_millis(500);
 #[derive(Debug, thiserror::Error)]
 pub enum MqttFault {
     /// The address makes no sense.
-    #[error("[broker] url {0:?}: expected mqtt://host:port")]
+    #[error("[broker] url {0:?}: expected mqtt://host:port or mqtts://host:port")]
     Url(String),
+    /// Certificates or key.
+    #[error("[broker] {0}")]
+    Tls(#[from] tls::TlsError),
     /// The password cannot be read.
     #[error("[broker] password_file {path}: {source}")]
     Password {
@@ -83,11 +87,16 @@ pub fn connect(
 }
 
 fn options(config: &BrokerConfig, community: &CommunityId) -> Result<MqttOptions, MqttFault> {
-    let (host, port) = match &config.url {
-        None => (config.listen.ip().to_string(), config.listen.port()),
-        Some(url) => parse_url(url).ok_or_else(|| MqttFault::Url(url.clone()))?,
+    let client_id = format!("streetwatt-controller-{community}");
+    let mut options = match &config.url {
+        None => MqttOptions::new(client_id, config.listen.ip().to_string(), config.listen.port()),
+        Some(text) => {
+            let url = BrokerUrl::parse(text).ok_or_else(|| MqttFault::Url(text.clone()))?;
+            let mut options = MqttOptions::new(client_id, &url.host, url.port);
+            options.set_transport(tls::transport(&url, config.tls.as_ref())?);
+            options
+        }
     };
-    let mut options = MqttOptions::new(format!("streetwatt-controller-{community}"), host, port);
     options.set_keep_alive(Duration::from_secs(30));
     options.set_clean_start(true);
     options.set_max_packet_size(u32::try_from(MAX_PACKET_BYTES).ok());
@@ -98,13 +107,6 @@ fn options(config: &BrokerConfig, community: &CommunityId) -> Result<MqttOptions
         options.set_credentials(username, password.unwrap_or_default());
     }
     Ok(options)
-}
-
-fn parse_url(url: &str) -> Option<(String, u16)> {
-    let rest = url.strip_prefix("mqtt://")?.trim_end_matches('/');
-    let (host, port) = rest.rsplit_once(':').unwrap_or((rest, "1883"));
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    (!host.is_empty()).then_some((host.to_owned(), port.parse().ok()?))
 }
 
 fn read_password(path: &Path) -> Result<String, MqttFault> {
@@ -165,7 +167,8 @@ async fn listen(
             Err(_) if inbox.messages.is_closed() => return,
             Err(error) => {
                 if was_up {
-                    warn!(%error, "no connection to the broker; trying again");
+                    let advice = tls::advice(&error.to_string()).unwrap_or_default();
+                    warn!(%error, advice, "no connection to the broker; trying again");
                     was_up = false;
                 }
                 up.send_replace(false);

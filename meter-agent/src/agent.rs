@@ -22,7 +22,7 @@ use crate::house::{Device, House};
 use crate::key_file::{self, KeyError};
 use crate::link;
 use crate::modbus::Line;
-use crate::mqtt::{Account, SessionEvent, keep_session};
+use crate::mqtt::{Account, AccountError, SessionEvent, keep_session};
 use crate::outlets::{OutletError, Outlets};
 use crate::poll::{self, Ask, Plan, Report, serve_broker, serve_line};
 use crate::proxy::{Proxy, ProxyError};
@@ -51,9 +51,12 @@ pub enum AgentError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The key or a password file.
+    /// The key.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// Password, certificates or key for a broker.
+    #[error(transparent)]
+    Account(#[from] AccountError),
     /// The folder with journal and state.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -147,7 +150,7 @@ impl Agent {
         };
         let core = Core::new(settings, recovered, clock.now_ms());
         warn_if_ahead(core.status(), &config.point, &clock);
-        let account = poll::account(&config.mqtt, format!("streetwatt-{}", config.point))?;
+        let account = Account::of(&config.mqtt, format!("streetwatt-{}", config.point))?;
         Ok(Self {
             community: config.community.clone(),
             point: config.point.clone(),

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use clock::ClockConfig;
 use protocol::{Address, ClockStatus};
 use serde::{Deserialize, Serialize};
+use tls::BrokerUrl;
+pub use tls::TlsConfig;
 use units::{CommunityId, PointId};
 
 use crate::bidding::BiddingConfig;
@@ -102,7 +104,7 @@ pub struct KeyConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MqttConfig {
-    /// `mqtt://host:port`.
+    /// `mqtt://host:port`, or `mqtts://host:port` for TLS.
     pub url: String,
     /// User name at the broker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -110,6 +112,17 @@ pub struct MqttConfig {
     /// File with the password, readable by its owner only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_file: Option<PathBuf>,
+    /// Whom to believe that it is the broker, and what to prove oneself with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsConfig>,
+}
+
+impl MqttConfig {
+    /// A broker that asks nobody who they are.
+    #[must_use]
+    pub fn open(url: impl Into<String>) -> Self {
+        Self { url: url.into(), username: None, password_file: None, tls: None }
+    }
 }
 
 /// What a device is to the household.
@@ -396,8 +409,11 @@ impl Config {
         let home = self.home_assistant.as_mut().map(|home| &mut home.broker);
         let brokers = brokers.filter_map(|mqtt| mqtt.broker.as_mut()).chain([&mut self.mqtt]);
         let brokers = brokers.chain(home);
-        let passwords = brokers.filter_map(|broker| broker.password_file.as_mut());
-        passwords.chain(self.devices_dir.as_mut()).chain(self.key.file.as_mut()).for_each(anchored);
+        let files = brokers.flat_map(|broker| {
+            let tls = broker.tls.iter_mut().flat_map(TlsConfig::paths_mut);
+            tls.chain(&mut broker.password_file)
+        });
+        files.chain(self.devices_dir.as_mut()).chain(self.key.file.as_mut()).for_each(anchored);
     }
 }
 
@@ -498,24 +514,17 @@ fn check_line(key: &str, device: &DeviceConfig, through: Transport) -> Result<()
 /// # Errors
 /// [`ConfigError::Invalid`].
 pub(crate) fn broker(key: &str, broker: &MqttConfig) -> Result<(), ConfigError> {
-    if parse_url(&broker.url).is_none() {
-        let problem =
-            format!("{:?} must be mqtt://host:port; TLS is not supported yet", broker.url);
+    let Some(url) = BrokerUrl::parse(&broker.url) else {
+        let problem = format!("{:?} must be mqtt://host:port or mqtts://host:port", broker.url);
         return invalid(&format!("{key}.url"), problem);
+    };
+    if let Some(Err(problem)) = broker.tls.as_ref().map(|tls| tls.check(&url)) {
+        return invalid(&format!("{key}.tls"), problem.to_string());
     }
     if broker.password_file.is_some() && broker.username.is_none() {
         return invalid(&format!("{key}.username"), "is needed with a password_file".to_owned());
     }
     Ok(())
-}
-
-/// Host and port of `mqtt://host:port`.
-#[must_use]
-pub fn parse_url(url: &str) -> Option<(String, u16)> {
-    let rest = url.strip_prefix("mqtt://").or_else(|| url.strip_prefix("tcp://"))?;
-    let (host, port) = rest.trim_end_matches('/').rsplit_once(':')?;
-    let plain = !host.is_empty() && !host.contains(['/', '@', ' ']);
-    Some((host.to_owned(), port.parse().ok().filter(|&port| port != 0)?)).filter(|_| plain)
 }
 
 fn has_port(host: &str) -> bool {

@@ -6,13 +6,18 @@
 
 use std::time::Duration;
 
+use rumqttc::Transport;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Filter, LastWill, Packet, SubscribeReasonCode};
+use rumqttc::v5::mqttbytes::v5::{Filter, LastWill, Packet, PubAckReason, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
+use tls::{BrokerUrl, TlsError};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tracing::warn;
 
 use crate::chance::Chance;
+use crate::config::MqttConfig;
+use crate::key_file::{self, KeyError};
 
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// A client that shows no sign of life for this long is dropped: two missed pings.
@@ -33,14 +38,56 @@ const LONGEST_RETRY: Duration = Duration::from_secs(10);
 pub struct Account {
     /// Unique at the broker.
     pub client_id: String,
-    /// Name or address.
-    pub host: String,
-    /// Port.
-    pub port: u16,
+    /// Where.
+    pub url: BrokerUrl,
+    /// In the clear or by TLS.
+    pub transport: Transport,
     /// User name and password.
     pub login: Option<(String, String)>,
     /// What the broker says when the connection is lost.
     pub will: Option<Will>,
+}
+
+/// Why an account cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    /// The password.
+    #[error("{url}: {error}")]
+    Password {
+        /// The broker.
+        url: String,
+        /// What is wrong with the file.
+        error: KeyError,
+    },
+    /// Certificates or key.
+    #[error("{url}: {error}")]
+    Tls {
+        /// The broker.
+        url: String,
+        /// What is wrong with them.
+        error: TlsError,
+    },
+}
+
+impl Account {
+    /// An account as it is configured; passwords, certificates and keys are read now.
+    ///
+    /// # Errors
+    /// [`AccountError`].
+    ///
+    /// # Panics
+    /// When the address was not checked with the configuration.
+    pub fn of(broker: &MqttConfig, client_id: String) -> Result<Self, AccountError> {
+        let url = BrokerUrl::parse(&broker.url).expect("checked with the configuration");
+        let place = || broker.url.clone();
+        let password = broker.password_file.as_deref().map(key_file::secret).transpose();
+        let password = password.map_err(|error| AccountError::Password { url: place(), error })?;
+        let password = password.map_or_else(String::new, |text| text.trim_end().to_owned());
+        let login = broker.username.clone().map(|user| (user, password));
+        let transport = tls::transport(&url, broker.tls.as_ref())
+            .map_err(|error| AccountError::Tls { url: place(), error })?;
+        Ok(Self { client_id, url, transport, login, will: None })
+    }
 }
 
 /// A last will.
@@ -102,6 +149,7 @@ async fn session(
 ) -> Result<(), (String, bool)> {
     let (client, mut eventloop) = AsyncClient::new(options(account), QUEUE);
     let mut up = false;
+    let mut refused: u64 = 0;
     loop {
         let packet = match next(&mut eventloop).await {
             Ok(Some(packet)) => packet,
@@ -135,6 +183,15 @@ async fn session(
                 payload: message.payload.to_vec(),
                 retained: message.retain,
             },
+            Packet::PubAck(answer) if is_refusal(answer.reason) => {
+                refused += 1;
+                if refused.is_power_of_two() {
+                    warn!(client = account.client_id, reason = ?answer.reason, refused,
+                        "the broker refuses what is published: does its access list let this \
+                         account write to its own topics?");
+                }
+                continue;
+            }
             Packet::Disconnect(disconnect) => {
                 return Err((format!("the broker closed: {:?}", disconnect.reason_code), up));
             }
@@ -146,24 +203,38 @@ async fn session(
     }
 }
 
+/// Whether an acknowledgement says no. That nobody listens just now is no refusal.
+const fn is_refusal(reason: PubAckReason) -> bool {
+    !matches!(reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers)
+}
+
 /// The next packet; `None` for what went out.
 async fn next(eventloop: &mut EventLoop) -> Result<Option<Packet>, String> {
     match timeout(WATCHDOG, eventloop.poll()).await {
         Err(_) => Err(format!("no sign of life for {} s", WATCHDOG.as_secs())),
-        Ok(Err(error)) => Err(error.to_string()),
+        Ok(Err(error)) => Err(explained(&error.to_string())),
         Ok(Ok(Event::Incoming(packet))) => Ok(Some(packet)),
         Ok(Ok(Event::Outgoing(_))) => Ok(None),
     }
 }
 
+/// A failure, and what to do about it where that is known.
+fn explained(failure: &str) -> String {
+    match tls::advice(failure) {
+        Some(advice) => format!("{failure}: {advice}"),
+        None => failure.to_owned(),
+    }
+}
+
 fn options(account: &Account) -> MqttOptions {
-    let mut options = MqttOptions::new(&account.client_id, &account.host, account.port);
+    let mut options = MqttOptions::new(&account.client_id, &account.url.host, account.url.port);
     options
         .set_keep_alive(KEEP_ALIVE)
         .set_clean_start(true)
         .set_connection_timeout(CONNECT_SECONDS)
         .set_outgoing_inflight_upper_limit(IN_FLIGHT)
-        .set_max_packet_size(Some(MAX_PACKET_BYTES));
+        .set_max_packet_size(Some(MAX_PACKET_BYTES))
+        .set_transport(account.transport.clone());
     if let Some((user, password)) = &account.login {
         options.set_credentials(user, password);
     }

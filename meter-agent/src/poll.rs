@@ -11,13 +11,12 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::chance::Chance;
-use crate::config::{Config, MqttConfig, Role, parse_url};
+use crate::config::{Config, Role};
 use crate::device::{
     Absence, DeviceMap, Figure, Inbox, Observed, Quantity, Readout, Telegrams, Transport,
 };
-use crate::key_file::{self, KeyError};
 use crate::modbus::{Line, Place, Rank, ReadError, Unit};
-use crate::mqtt::{Account, SessionEvent, keep_session};
+use crate::mqtt::{Account, AccountError, SessionEvent, keep_session};
 use crate::streams::StreamPlan;
 
 /// Requests that may wait at a line.
@@ -85,8 +84,8 @@ impl Plan {
     /// Groups the devices by line and broker.
     ///
     /// # Errors
-    /// [`KeyError`] when a password file cannot be used.
-    pub fn of(config: &Config, maps: Vec<DeviceMap>) -> Result<Self, KeyError> {
+    /// [`AccountError`] when a file for a broker cannot be used.
+    pub fn of(config: &Config, maps: Vec<DeviceMap>) -> Result<Self, AccountError> {
         let mut lines: BTreeMap<Place, Vec<LineUnit>> = BTreeMap::new();
         let mut brokers: BTreeMap<String, BrokerPlan> = BTreeMap::new();
         let mut streams = Vec::new();
@@ -97,8 +96,10 @@ impl Plan {
                 if !brokers.contains_key(&broker.url) {
                     let client_id =
                         format!("streetwatt-{}-devices-{}", config.point, brokers.len());
-                    let plan =
-                        BrokerPlan { account: account(broker, client_id)?, inboxes: Vec::new() };
+                    let plan = BrokerPlan {
+                        account: Account::of(broker, client_id)?,
+                        inboxes: Vec::new(),
+                    };
                     brokers.insert(broker.url.clone(), plan);
                 }
                 let plan = brokers.get_mut(&broker.url).expect("just inserted");
@@ -115,22 +116,6 @@ impl Plan {
         let brokers = brokers.into_values().collect();
         Ok(Self { lines: lines.collect(), brokers, streams })
     }
-}
-
-/// Account at a broker, with the password from its file.
-///
-/// # Errors
-/// [`KeyError`] when the password file cannot be used.
-pub fn account(broker: &MqttConfig, client_id: String) -> Result<Account, KeyError> {
-    let (host, port) = parse_url(&broker.url).expect("checked with the configuration");
-    let login = match (&broker.username, &broker.password_file) {
-        (Some(user), Some(file)) => {
-            Some((user.clone(), key_file::secret(file)?.trim_end().to_owned()))
-        }
-        (Some(user), None) => Some((user.clone(), String::new())),
-        (None, _) => None,
-    };
-    Ok(Account { client_id, host, port, login, will: None })
 }
 
 /// A line's inbox.

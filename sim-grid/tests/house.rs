@@ -6,18 +6,29 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Which of our packages a package may depend on; dev-dependencies count too.
-const EDGES: [(&str, &[&str]); 9] = [
+const EDGES: [(&str, &[&str]); 10] = [
     ("units", &[]),
     ("feeder", &[]),
     ("clock", &[]),
     ("chain", &[]),
+    ("tls", &[]),
     ("protocol", &["units"]),
     ("market", &["units", "feeder"]),
-    ("meter-agent", &["units", "protocol", "market", "chain", "clock"]),
-    ("controller", &["units", "protocol", "market", "feeder", "chain", "clock"]),
+    ("meter-agent", &["units", "protocol", "market", "chain", "clock", "tls"]),
+    ("controller", &["units", "protocol", "market", "feeder", "chain", "clock", "tls"]),
     (
         "sim-grid",
-        &["units", "protocol", "market", "feeder", "chain", "clock", "meter-agent", "controller"],
+        &[
+            "units",
+            "protocol",
+            "market",
+            "feeder",
+            "chain",
+            "clock",
+            "tls",
+            "meter-agent",
+            "controller",
+        ],
     ),
 ];
 

@@ -80,6 +80,20 @@ async fn a_killed_controller_beside_mosquitto_loses_nothing() {
     }
 }
 
+/// The broker of `deploy/mosquitto`: TLS, and a certificate for everybody.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_street_that_shows_certificates_is_settled_like_any_other() {
+    let name = "a_street_that_shows_certificates_is_settled_like_any_other";
+    let broker = Mosquitto::deployed(name, "street.conf", "six-houses", |_| {});
+    let Some(mut broker) = broker else { return };
+    let street = Street::start_private(&broker).await;
+    let slot = underway(&street).await;
+    broker.kill();
+    broker.restart();
+    let record = checked(street).await;
+    assert!(record.last() >= slot.offset(AFTERWARDS), "the street went on");
+}
+
 /// One agent dies in the middle of a slot and comes back at once, one is away over an edge, and one
 /// dies around every edge, now before, now while, now after it writes its journal.
 #[tokio::test(flavor = "multi_thread")]

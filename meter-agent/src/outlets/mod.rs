@@ -19,9 +19,7 @@ use tokio::task::JoinSet;
 use crate::chance::Chance;
 use crate::config::{Config, ConfigError, Role};
 use crate::core::{Core, EXPORT, Flows, IMPORT, PRODUCED, Status};
-use crate::key_file::KeyError;
-use crate::mqtt::Account;
-use crate::poll;
+use crate::mqtt::{Account, AccountError};
 pub use home_assistant::{Discovery, HomeAssistantConfig};
 use home_assistant::{Home, Setup};
 
@@ -47,9 +45,9 @@ pub enum OutletError {
         /// The system's answer.
         error: std::io::Error,
     },
-    /// The password for the owner's broker.
-    #[error("[home_assistant] broker: {0}")]
-    Account(KeyError),
+    /// Password, certificates or key for the owner's broker.
+    #[error("[home_assistant] broker {0}")]
+    Account(AccountError),
 }
 
 /// The household at one moment, for people and their programs.
@@ -193,7 +191,7 @@ impl Outlets {
         let metrics = config.metrics.as_ref().map(listen).transpose()?;
         let home = config.home_assistant.as_ref().map(|home| {
             let setup = Setup::of(home, config);
-            let account = poll::account(&home.broker, setup.client_id())?;
+            let account = Account::of(&home.broker, setup.client_id())?;
             Ok((setup, account))
         });
         let home = home.transpose().map_err(OutletError::Account)?;

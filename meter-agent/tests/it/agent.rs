@@ -118,11 +118,7 @@ pub fn config(folder: &Path, host: &str, cable: &Cable, community: &str) -> Conf
         clock_status: None,
         devices_dir: None,
         key: KeyConfig::default(),
-        mqtt: MqttConfig {
-            url: format!("mqtt://{}", cable.address),
-            username: None,
-            password_file: None,
-        },
+        mqtt: MqttConfig::open(format!("mqtt://{}", cable.address)),
         clock: None,
         bidding: BiddingConfig::default(),
         proxy: Default::default(),

@@ -54,6 +54,12 @@ fn what_the_example_says_in_comments_works_too() {
                 "wear_ct",
                 "keep =",
                 "ready =",
+                "[home_assistant]",
+                "broker =",
+                "interval_s",
+                "discovery =",
+                "[metrics]",
+                "listen =",
             ]
             .iter()
             .any(|key| rest.starts_with(key))
@@ -109,7 +115,6 @@ fn mistakes_are_named() {
             "bidding.car.ready: \"soon\": found \"soon\" where",
         ),
         ("mqtt://127.0.0.1:1883", "http://127.0.0.1", "mqtt.url"),
-        ("mqtt://127.0.0.1:1883", "mqtts://127.0.0.1:8883", "TLS is not supported"),
         (
             "name = \"grid\"\nrole = \"meter\"",
             "name = \"grid\"\nrole = \"pv\"",
@@ -131,12 +136,42 @@ fn mistakes_are_named() {
         ("unit = 1", "unit = 1\nno_export = true", "no_export belongs to the meter"),
         ("map = \"sunspec-meter-203\"", "map = \"tasmota\"", "needs mqtt"),
     ] {
-        assert!(EXAMPLE.contains(find), "{find}");
-        let error = load(&EXAMPLE.replacen(find, put, 1)).expect_err(put).to_string();
-        assert!(error.contains(expected), "{put:?}: {error}");
+        check_mistake(find, put, expected);
     }
     let missing = Config::load(Path::new("/nowhere/agent.toml")).expect_err("missing").to_string();
     assert!(missing.contains("/nowhere/agent.toml"), "{missing}");
+}
+
+/// The example with a part exchanged is refused, and the refusal says what is wrong.
+fn check_mistake(find: &str, put: &str, expected: &str) {
+    assert!(EXAMPLE.contains(find), "{find}");
+    let error = load(&EXAMPLE.replacen(find, put, 1)).expect_err(put).to_string();
+    assert!(error.contains(expected), "{put:?}: {error}");
+}
+
+#[test]
+fn mistakes_about_brokers_and_outlets_are_named() {
+    for (find, put, expected) in [
+        ("# username = \"C001\"", "tls = {}", "write mqtts:// instead of mqtt://"),
+        (
+            "url = \"mqtt://127.0.0.1:1883\"",
+            "url = \"mqtts://h\"\ntls = { cert_file = \"C001.crt\" }",
+            "mqtt.tls: tls.cert_file and tls.key_file belong together",
+        ),
+        ("# [metrics]", "[metrics]\nlisten = \"here\"\n#", "invalid socket address"),
+        (
+            "# [home_assistant]",
+            "[home_assistant]\ninterval_s = 0\nbroker = { url = \"mqtt://h\" }\n#",
+            "home_assistant.interval_s: 0 is not between 1 and 300",
+        ),
+        (
+            "# [home_assistant]",
+            "[home_assistant]\ntopic = \"a/#\"\nbroker = { url = \"mqtt://h\" }\n#",
+            "home_assistant.topic",
+        ),
+    ] {
+        check_mistake(find, put, expected);
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod modbus;
 mod mosquitto;
 mod outlets;
 mod plan;
+mod private;
 mod proxy;
 mod serial;
 mod sharing;

@@ -42,11 +42,7 @@ impl Home {
         config.poll_interval_ms = 100;
         config.metrics = Some(MetricsConfig { listen: "127.0.0.1:0".parse().expect("plain") });
         config.home_assistant = own_broker.map(|own| HomeAssistantConfig {
-            broker: MqttConfig {
-                url: format!("mqtt://{own}"),
-                username: None,
-                password_file: None,
-            },
+            broker: MqttConfig::open(format!("mqtt://{own}")),
             topic: None,
             interval_s: 1,
             discovery: Discovery::Components,

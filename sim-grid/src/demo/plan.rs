@@ -90,6 +90,7 @@ impl Plan {
                 url: options.broker.as_ref().map(ToString::to_string),
                 username: None,
                 password_file: None,
+                tls: None,
             },
             market: MarketConfig::default(),
             tariff: TariffConfig {
@@ -174,7 +175,7 @@ impl Plan {
             clock_status: None,
             devices_dir: None,
             key: KeyConfig::default(),
-            mqtt: MqttConfig { url: self.broker.to_string(), username: None, password_file: None },
+            mqtt: MqttConfig::open(self.broker.to_string()),
             clock: self.options.clock,
             bidding,
             proxy: meter_agent::proxy::Proxies::default(),

@@ -9,13 +9,15 @@ mod port;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 pub use port::quiet_port;
 use tempfile::TempDir;
 
+/// What people copy.
+const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/mosquitto");
 /// Names the program; `make test` sets it.
 const PROGRAM: &str = "STREETWATT_MOSQUITTO";
 /// Longest wait for the broker to answer.
@@ -27,8 +29,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub struct Mosquitto {
     program: PathBuf,
     port: u16,
-    /// Configuration and log.
+    /// Configuration and log, and certificates where there are any.
     folder: TempDir,
+    is_private: bool,
     child: Option<Child>,
 }
 
@@ -36,27 +39,74 @@ impl Mosquitto {
     /// Starts the program that the environment names, on a free port; without one says that `test`
     /// is skipped.
     pub fn start(test: &str) -> Option<Self> {
-        let program = std::env::var_os(PROGRAM).filter(|program| !program.is_empty());
-        let Some(program) = program else {
-            println!(
-                "skipped: {test} needs {PROGRAM}=/usr/sbin/mosquitto (apt-get install mosquitto)"
-            );
-            return None;
-        };
+        let program = program(test)?;
         let folder = TempDir::new().expect("a folder");
         let port = quiet_port();
         let configuration = format!(
             "listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nlog_dest stderr\n"
         );
         std::fs::write(folder.path().join("mosquitto.conf"), configuration).expect("written");
-        let mut broker = Self { program: program.into(), port, folder, child: None };
+        let mut broker = Self { program, port, folder, is_private: false, child: None };
         broker.restart();
         Some(broker)
     }
 
-    /// Where it is: `mqtt://127.0.0.1:PORT`.
+    /// Starts it as `deploy/mosquitto` has it: the files as they are copied, for this community, with
+    /// certificates that its script makes. `prepare` gets the folder before the start.
+    pub fn deployed(
+        test: &str,
+        configuration: &str,
+        community: &str,
+        prepare: impl FnOnce(&Path),
+    ) -> Option<Self> {
+        let program = program(test)?;
+        let folder = TempDir::new().expect("a folder");
+        let port = quiet_port();
+        let place = folder.path().to_str().expect("text").to_owned();
+        for file in std::fs::read_dir(DEPLOY).expect("deploy/mosquitto is there") {
+            let file = file.expect("readable").path();
+            let text = std::fs::read_to_string(&file).expect("text");
+            let text = text
+                .replace("/etc/mosquitto/streetwatt", &place)
+                .replace("/var/lib/mosquitto/", &format!("{place}/"))
+                .replace("listener 8883", &format!("listener {port} 127.0.0.1"))
+                .replace("example-street", community);
+            let name = file.file_name().expect("a name");
+            std::fs::write(folder.path().join(name), text).expect("written");
+        }
+        let main = std::fs::read_to_string(folder.path().join(configuration)).expect("there");
+        // As whoever runs the tests; the folder is private.
+        let main = format!("{main}user root\nlog_dest stderr\n");
+        std::fs::write(folder.path().join("mosquitto.conf"), main).expect("written");
+        let mut broker = Self { program, port, folder, is_private: true, child: None };
+        broker.certify(&["authority"]);
+        broker.certify(&["server", "localhost", "127.0.0.1"]);
+        prepare(broker.folder.path());
+        broker.restart();
+        Some(broker)
+    }
+
+    /// Makes a certificate with the script that a person would use.
+    pub fn certify(&self, arguments: &[&str]) {
+        let made = Command::new("bash")
+            .arg(self.folder.path().join("certificates.sh"))
+            .arg(self.folder.path())
+            .args(arguments)
+            .output()
+            .expect("bash and openssl are there");
+        let said = String::from_utf8_lossy(&made.stderr);
+        assert!(made.status.success(), "certificates.sh {arguments:?}: {said}");
+    }
+
+    /// Its certificates.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Where it is: `mqtt://127.0.0.1:PORT`, or `mqtts://` with certificates.
     pub fn url(&self) -> String {
-        format!("mqtt://127.0.0.1:{}", self.port)
+        let scheme = if self.is_private { "mqtts" } else { "mqtt" };
+        format!("{scheme}://127.0.0.1:{}", self.port)
     }
 
     /// Ends it as a crash does: nothing is said to its clients, nothing is kept.
@@ -83,7 +133,8 @@ impl Mosquitto {
         });
         self.child = Some(child);
         let started = clock::stopwatch();
-        while !accepts_clients(self.port) {
+        let accepts = if self.is_private { listens } else { accepts_clients };
+        while !accepts(self.port) {
             let ended = self.child.as_mut().expect("just set").try_wait().expect("a child");
             assert!(ended.is_none() && started.elapsed() < PATIENCE, "{ended:?}: {}", self.log());
             std::thread::sleep(PAUSE);
@@ -106,6 +157,20 @@ impl Drop for Mosquitto {
             eprintln!("--- mosquitto\n{}", self.log());
         }
     }
+}
+
+/// The program that the environment names; without one says that `test` is skipped.
+fn program(test: &str) -> Option<PathBuf> {
+    let program = std::env::var_os(PROGRAM).filter(|program| !program.is_empty());
+    if program.is_none() {
+        println!("skipped: {test} needs {PROGRAM}=/usr/sbin/mosquitto (apt-get install mosquitto)");
+    }
+    program.map(PathBuf::from)
+}
+
+/// Whether somebody listens.
+fn listens(port: u16) -> bool {
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
 /// Whether an MQTT v5 CONNECT is answered with a CONNACK that welcomes it.

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use units::{BusId, CommunityId, PointId, Slot};
 
-use crate::mosquitto::quiet_port;
+use crate::mosquitto::{Mosquitto, quiet_port};
 use crate::programs::{Program, run};
 use crate::scenario;
 
@@ -75,10 +75,19 @@ impl Street {
     /// Starts everything. With a broker's address the controller uses that, and some houses have
     /// meters that publish to it; otherwise the controller brings its own.
     pub async fn start(broker: Option<&str>) -> Self {
+        Self::start_at(broker, None).await
+    }
+
+    /// The same at a broker that knows everybody by certificate.
+    pub async fn start_private(broker: &Mosquitto) -> Self {
+        Self::start_at(Some(&broker.url()), Some(broker)).await
+    }
+
+    async fn start_at(broker: Option<&str>, private: Option<&Mosquitto>) -> Self {
         let folder = Folder(TempDir::new().expect("a folder"));
         let street = folder.path().join("six-houses");
         scenario::write(&street);
-        let devices = serve(folder.path(), &street, broker);
+        let devices = serve(folder.path(), &street, broker.filter(|_| private.is_none()));
         let offer = offer(&devices).await;
         let clock: ClockConfig =
             serde_json::from_value(offer["clock"].clone()).expect("serve says which clock");
@@ -95,6 +104,7 @@ impl Street {
             url: broker.map(str::to_owned),
             username: None,
             password_file: None,
+            tls: private.map(|broker| identity(broker, "controller")),
         };
         let file = write_controller(folder.path(), &street, clock, broker_config, houses);
         let file = file.to_str().expect("text");
@@ -105,7 +115,11 @@ impl Street {
             serde_json::from_value(operator["operator"].clone()).expect("an address");
         let mut agents = Vec::new();
         for house in houses {
-            agents.push(write_agent(folder.path(), clock, &url, operator, house));
+            let mqtt = agent::MqttConfig {
+                tls: private.map(|broker| identity(broker, point_of(house).as_str())),
+                ..agent::MqttConfig::open(&url)
+            };
+            agents.push(write_agent(folder.path(), clock, mqtt, operator, house));
         }
         let is_publishing = |house: &&Value| house.get("units").is_none();
         let mut street = Self {
@@ -368,11 +382,19 @@ fn write_controller(
     file
 }
 
+/// A certificate of its own for somebody who connects to a private broker.
+fn identity(broker: &Mosquitto, name: &str) -> agent::TlsConfig {
+    broker.certify(&["client", name]);
+    let file = |end: &str| Some(broker.folder().join(format!("{name}.{end}")));
+    let ca_file = Some(broker.folder().join("ca.crt"));
+    agent::TlsConfig { ca_file, cert_file: file("crt"), key_file: file("key") }
+}
+
 /// Writes the configuration file of a household's agent.
 fn write_agent(
     folder: &Path,
     clock: ClockConfig,
-    broker: &str,
+    mqtt: agent::MqttConfig,
     operator: Address,
     house: &Value,
 ) -> PointId {
@@ -389,7 +411,7 @@ fn write_agent(
         clock_status: None,
         devices_dir: None,
         key: agent::KeyConfig::default(),
-        mqtt: agent::MqttConfig { url: broker.to_owned(), username: None, password_file: None },
+        mqtt,
         clock: Some(clock),
         bidding: meter_agent::bidding::BiddingConfig::default(),
         proxy: meter_agent::proxy::Proxies::default(),
