@@ -4,6 +4,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 # What the tests bring beside Rust: independent programs that judge ours.
 VENV := target/venv
+JUDGES := meter-agent/tests/judges
 ANVIL = $(shell find contracts/node_modules/@foundry-rs -path '*/bin/anvil' 2>/dev/null | head -n 1)
 TEST_ENV = STREETWATT_NODE=1 STREETWATT_ANVIL=$(abspath $(ANVIL)) STREETWATT_PYTHON=$(abspath $(VENV))/bin/python \
 	STREETWATT_MOSQUITTO=$$(PATH=$$PATH:/usr/sbin command -v mosquitto)
@@ -11,7 +12,7 @@ TEST_ENV = STREETWATT_NODE=1 STREETWATT_ANVIL=$(abspath $(ANVIL)) STREETWATT_PYT
 demo: web/dist/index.html
 	cargo run -p sim-grid -- demo
 
-test: web/dist/index.html contracts/node_modules/.done $(VENV)/.done
+test: web/dist/index.html contracts/node_modules/.done $(JUDGES)/node_modules/.done $(VENV)/.done
 	bash .ci/need chromium=chromium mosquitto=mosquitto mbpoll=mbpoll openssl=openssl
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
@@ -63,6 +64,11 @@ contracts/node_modules/.done: contracts/package-lock.json
 	cd contracts && npm install --no-save --loglevel=error --no-audit --no-fund --ignore-scripts
 	touch $@
 
+$(JUDGES)/node_modules/.done: $(JUDGES)/package-lock.json
+	bash .ci/need node=nodejs npm=npm
+	cd $(JUDGES) && npm install --no-save --loglevel=error --no-audit --no-fund --ignore-scripts
+	touch $@
+
 $(VENV)/.done: sim-grid/tests/python/requirements.txt
 	bash .ci/need python3=python3
 	python3 -m venv $(VENV) || (bash .ci/need no-such-command=python3-venv && python3 -m venv $(VENV))
@@ -73,4 +79,4 @@ screenshots: web/dist/index.html
 	cargo build --quiet -p sim-grid && node web/tests/against-demo.mjs target/debug/sim-grid --screenshots docs
 
 clean:
-	rm -rf target web/dist web/node_modules contracts/node_modules
+	rm -rf target web/dist web/node_modules contracts/node_modules $(JUDGES)/node_modules

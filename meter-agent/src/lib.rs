@@ -20,6 +20,7 @@ pub mod key_file;
 mod link;
 pub mod modbus;
 mod mqtt;
+pub mod ocmf;
 pub mod outlets;
 mod poll;
 mod power_sum;

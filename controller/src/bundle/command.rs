@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use chain::{RpcChain, RpcConfig};
 use protocol::{Address, B256};
 
+use super::Export;
 use super::verify::{Finding, Report, Trust, compare_with_chain, verify};
-use super::{Export, text};
 use crate::config::Config;
 use crate::store::read::Reader;
 
@@ -64,8 +64,8 @@ impl ExportArguments {
     /// With what could not be read or written, and why.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let config = Config::load(&self.config)?;
-        let (first, _) = text::slots(&self.from).map_err(anyhow::Error::msg)?;
-        let (_, last) = text::slots(&self.to).map_err(anyhow::Error::msg)?;
+        let (first, _) = units::slots(&self.from).map_err(anyhow::Error::msg)?;
+        let (_, last) = units::slots(&self.to).map_err(anyhow::Error::msg)?;
         let reader = Reader::open(&config.data_dir.join("street.db")).await?;
         let export = Export::begin(&config, &reader, (first, last)).await?;
         let context = |error| anyhow::anyhow!("cannot create {}: {error}", self.out.display());

@@ -9,7 +9,6 @@
 mod command;
 mod export;
 mod line;
-mod text;
 mod verify;
 
 pub use command::{ExportArguments, VerifyArguments};

@@ -7,11 +7,13 @@
 //! Sign rule for power and energy flows: positive = from the grid into what is measured.
 
 mod id;
+mod named;
 mod quantity;
 mod slot;
 mod split;
 
 pub use id::{BusId, CommunityId, InvalidId, PointId};
+pub use named::slots;
 pub use quantity::{Energy, Money, Power, Price};
 pub use slot::Slot;
 pub use split::{Proportion, split, split_choosing};

@@ -1,6 +1,7 @@
 //! What the program can be told to do.
 
 mod check;
+mod export;
 mod init;
 mod manual;
 mod map;
@@ -46,6 +47,10 @@ pub enum Command {
     /// Device maps: what there is, what each reads, and one's own.
     #[command(subcommand)]
     Map(map::Map),
+    /// Write what the journal holds, for spreadsheets and for independent checkers; the agent may be
+    /// running.
+    #[command(subcommand)]
+    Export(export::Export),
     /// Make a household key, readable by its owner only, and print its public half.
     Keygen {
         /// Where to write it; an existing file is never overwritten.
@@ -65,6 +70,7 @@ pub fn execute<A: CommandFactory>(command: Command, json: bool) -> Result<ExitCo
         Command::Init(init) => init.execute(json),
         Command::Check { config, live } => check::check(&config, live, json),
         Command::Map(map) => map.execute(json),
+        Command::Export(export) => export.execute(json),
         Command::Keygen { out } => keygen(&out, json),
         Command::Completions(completions) => Ok(completions.execute::<A>()),
         Command::Man(man) => man.execute::<A>(json),
@@ -79,6 +85,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         || error.downcast_ref::<LibraryError>().is_some()
         || error.downcast_ref::<DiskError>().is_some()
         || error.downcast_ref::<key_file::KeyError>().is_some()
+        || error.downcast_ref::<export::ExportError>().is_some()
         || error.downcast_ref::<init::InitError>().is_some();
     if starting && unusable { UNUSABLE } else { STOPPED }
 }

@@ -6,6 +6,7 @@
 //! cut off; damage anywhere else is an error that a person must look at. Receipted records older
 //! than the retention are dropped by rewriting the file.
 
+mod reader;
 mod record;
 
 use std::fs::{File, OpenOptions};
@@ -17,6 +18,7 @@ use protocol::{B256, Domain};
 use serde::{Deserialize, Serialize};
 
 use crate::core::Entry;
+pub use reader::{epochs, read};
 use record::Found;
 
 /// Records that stay when receipted: 90 days.

@@ -7,6 +7,7 @@ mod cli;
 mod configuration;
 mod counters;
 mod delivery;
+mod export;
 mod gateway;
 mod journal;
 mod judged;

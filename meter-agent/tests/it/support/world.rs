@@ -135,6 +135,13 @@ impl World {
         self.step(Input::Edge(slot, registers));
     }
 
+    /// The edge of a slot after one that nobody read in time.
+    pub fn edge_after_gap(&mut self, slot: Slot, import_wh: i64, export_wh: i64) {
+        self.now_ms = slot.previous().end_ms() + GRACE_MS + 1;
+        self.step(Input::Tick);
+        self.edge(slot, import_wh, export_wh);
+    }
+
     /// Delivers all journalled readings to the operator, and its receipt back.
     pub fn receive(&mut self) {
         for entry in self.journal.clone() {

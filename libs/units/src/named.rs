@@ -1,6 +1,6 @@
 //! Slots as people write them on a command line.
 
-use units::Slot;
+use crate::Slot;
 
 /// The slots that a text names: a slot's number, `YYYY-MM-DDTHH:MMZ` for the slot that starts
 /// then, or `YYYY-MM-DD` for all slots of a day (UTC).
