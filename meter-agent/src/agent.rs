@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clock::Clock;
-use protocol::{ClockStatus, Domain, MAX_MESSAGE_BYTES, Topic, Up};
+use protocol::{ClockStatus, Domain, HouseholdKey, MAX_MESSAGE_BYTES, Topic, Up};
 use rumqttc::v5::mqttbytes::QoS;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -14,7 +14,7 @@ use tracing::{debug, error, info, warn};
 use units::{CommunityId, PointId, Slot};
 
 use crate::chance::Chance;
-use crate::config::{Config, ConfigError, DeviceConfig};
+use crate::config::{Config, ConfigError, DeviceConfig, Role};
 use crate::core::policy::{Style, Wishes};
 use crate::core::{Core, Effect, HAND_SLACK_MS, Input, Level, Settings, Status};
 use crate::disk::{Disk, DiskError};
@@ -26,7 +26,7 @@ use crate::mqtt::{Account, AccountError, SessionEvent, keep_session};
 use crate::outlets::{OutletError, Outlets};
 use crate::poll::{self, Ask, Plan, Report, serve_broker, serve_line};
 use crate::proxy::{Proxy, ProxyError};
-use crate::running::{EdgeReading, Event, Running, due};
+use crate::running::{EdgeReading, Event, Running, Steady, due};
 use crate::streams::serve_stream;
 
 /// Reports and events that may wait.
@@ -41,6 +41,9 @@ const SETTLE: Duration = Duration::from_millis(300);
 /// and disks of small machines are slow. And how much of market time that may be where it runs fast.
 const ORDER_LEAD_MS: u64 = 1_000;
 const MOST_ORDER_LEAD_MS: i64 = Slot::LENGTH_MS / 8;
+
+/// The owner's word that the jumps of the counters were true: a file in the agent's folder.
+pub const CONFIRMATION: &str = "confirm-jumps";
 
 /// How long the tasks get to take their leave, real time.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -70,6 +73,7 @@ pub enum AgentError {
 
 /// An agent that is ready to run: everything is checked, opened and locked.
 pub struct Agent {
+    data_dir: std::path::PathBuf,
     community: CommunityId,
     point: PointId,
     clock: Clock,
@@ -95,6 +99,31 @@ fn bidding(config: &Config) -> Result<Option<Wishes>, ConfigError> {
     Ok(config.bidding.enabled.then_some(Wishes { style, ..wishes }))
 }
 
+/// What does not change while the agent runs.
+fn settings(
+    config: &Config,
+    domain: Domain,
+    key: HouseholdKey,
+    clock: &Clock,
+) -> Result<Settings, ConfigError> {
+    let meter = config.devices.iter().find(|device| device.role == Role::Meter);
+    Ok(Settings {
+        domain,
+        point: config.point.clone(),
+        epoch: config.epoch,
+        operator: config.operator,
+        key,
+        bidding: bidding(config)?,
+        connection_w: config.connection_w,
+        grace_ms: grace_ms(config, clock),
+        order_lead_ms: scaled_ms(ORDER_LEAD_MS, clock).min(MOST_ORDER_LEAD_MS),
+        clock: clock_status(config),
+        slack_ms: slack_ms(config, clock),
+        max_waiting: config.journal.keep(),
+        allow_resetting: meter.is_some_and(|meter| meter.allow_resetting),
+    })
+}
+
 impl Agent {
     /// Checks the configuration, opens and locks the folder, recovers journal and state.
     ///
@@ -105,8 +134,13 @@ impl Agent {
         let maps = config.maps().map_err(ConfigError::from)?;
         let key = key_file::load(&config.key_file())?;
         let domain = Domain::new(config.community.clone());
-        let (disk, recovered, opened) =
-            Disk::open(&config.data_dir, &domain, &config.point, config.epoch)?;
+        let (disk, recovered, opened) = Disk::open(
+            &config.data_dir,
+            &domain,
+            &config.point,
+            config.epoch,
+            config.journal.keep(),
+        )?;
         if opened.cut_bytes > 0 {
             warn!(point = %config.point, bytes = opened.cut_bytes,
                 "the journal ended in an unfinished record, which was never sent; it is cut off");
@@ -134,24 +168,12 @@ impl Agent {
             }
         });
         let house = House::new(devices.collect());
-        let settings = Settings {
-            domain,
-            point: config.point.clone(),
-            epoch: config.epoch,
-            operator: config.operator,
-            key,
-            bidding: bidding(config)?,
-            connection_w: config.connection_w,
-            grace_ms: grace_ms(config, &clock),
-            order_lead_ms: scaled_ms(ORDER_LEAD_MS, &clock).min(MOST_ORDER_LEAD_MS),
-            clock: clock_status(config),
-            slack_ms: slack_ms(config, &clock),
-            allow_resetting: config.devices.iter().any(|device| device.allow_resetting),
-        };
+        let settings = settings(config, domain, key, &clock)?;
         let core = Core::new(settings, recovered, clock.now_ms());
         warn_if_ahead(core.status(), &config.point, &clock);
         let account = Account::of(&config.mqtt, format!("streetwatt-{}", config.point))?;
         Ok(Self {
+            data_dir: config.data_dir.clone(),
             community: config.community.clone(),
             point: config.point.clone(),
             proxies: Proxy::open_all(config, &maps)?,
@@ -263,7 +285,9 @@ impl Agent {
         self.outlets.start(tasks, &self.clock, &mut self.chance);
         let mut poll = interval(self.poll_interval);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let is_real = self.clock.speed() <= 1.0 && !self.clock.is_manual();
         Running {
+            steady: Steady::new(is_real.then(|| self.clock.now_ms())),
             lines,
             reports,
             link,
@@ -279,6 +303,9 @@ impl Agent {
     }
 
     async fn handle(&mut self, event: Event, running: &mut Running) -> Result<(), AgentError> {
+        if let Some((before_ms, after_ms)) = running.steady.step(self.clock.now_ms()) {
+            self.step(Input::ClockStepped { before_ms, after_ms }, running).await?;
+        }
         match event {
             Event::Link(event) => self.on_link(event, running).await?,
             Event::Report(Report::Device(index, outcome)) => self.note(index, outcome, running),
@@ -295,6 +322,7 @@ impl Agent {
             }
             Event::Time => self.step(Input::Tick, running).await?,
             Event::Poll => {
+                self.take_confirmation(running).await?;
                 if running.polling > 0 || running.lines.is_empty() {
                     self.polled(running).await?;
                 }
@@ -339,6 +367,15 @@ impl Agent {
                     warn!(point = %self.point, device = device.name, reason, "cannot be read");
                 }
             }
+        }
+    }
+
+    /// Takes up what the owner has left in the folder: that the jumps of the counters were true.
+    async fn take_confirmation(&mut self, running: &mut Running) -> Result<(), AgentError> {
+        match std::fs::remove_file(self.data_dir.join(CONFIRMATION)) {
+            Ok(()) => self.step(Input::ConfirmJumps, running).await,
+            // It is not there, nearly always.
+            Err(_) => Ok(()),
         }
     }
 

@@ -57,6 +57,9 @@ pub struct Config {
     /// The household's key.
     #[serde(default)]
     pub key: KeyConfig,
+    /// How much the journal holds.
+    #[serde(default)]
+    pub journal: JournalConfig,
     /// The operator's broker.
     pub mqtt: MqttConfig,
     /// Runs market time faster than the system's clock; only for simulated streets.
@@ -98,6 +101,34 @@ pub struct KeyConfig {
     /// File with the household's Ed25519 key; default `data_dir/household.key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
+}
+
+/// `[journal]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JournalConfig {
+    /// Days of readings that are kept, 1 to 400; about 120 kB each. While nobody has received so
+    /// many, no more are made: their energy is in the first one after.
+    #[serde(default = "keep_days")]
+    pub keep_days: u32,
+}
+
+const fn keep_days() -> u32 {
+    90
+}
+
+impl Default for JournalConfig {
+    fn default() -> Self {
+        Self { keep_days: keep_days() }
+    }
+}
+
+impl JournalConfig {
+    /// Readings that are kept.
+    #[must_use]
+    pub fn keep(&self) -> u64 {
+        u64::from(self.keep_days) * 96
+    }
 }
 
 /// `[mqtt]`
@@ -354,6 +385,7 @@ impl Config {
         if let Some(grace) = self.edge_grace_s {
             range("edge_grace_s", u64::from(grace), 1, 450)?;
         }
+        range("journal.keep_days", u64::from(self.journal.keep_days), 1, 400)?;
         self.bidding.wishes()?;
         broker("mqtt", &self.mqtt)?;
         Outlets::check(self)?;

@@ -70,13 +70,16 @@ pub struct Disk(Arc<Mutex<Content>>);
 #[derive(Debug)]
 struct Content {
     journal: Journal,
+    /// Receipted readings that are kept.
+    keep: u64,
     state: StateFile,
     evidence: EvidenceFolder,
     _lock: File,
 }
 
 impl Disk {
-    /// Opens the folder for this household and epoch, and finds what is there.
+    /// Opens the folder for this household and epoch, and finds what is there. The newest `keep`
+    /// readings stay on the disk when they are receipted.
     ///
     /// # Errors
     /// [`DiskError`].
@@ -85,6 +88,7 @@ impl Disk {
         domain: &Domain,
         point: &PointId,
         epoch: u32,
+        keep: u64,
     ) -> Result<(Self, Recovered, Opened), DiskError> {
         let lock = lock(folder)?;
         let (journal, opened) = Journal::open(folder, domain, epoch)?;
@@ -97,8 +101,9 @@ impl Disk {
         }
         let entries = journal.newest(RECOVERED)?;
         let evidence = EvidenceFolder::in_folder(folder);
-        let content = Content { journal, state: state_file, evidence, _lock: lock };
-        Ok((Self(Arc::new(Mutex::new(content))), Recovered { entries, state }, opened))
+        let content = Content { journal, keep, state: state_file, evidence, _lock: lock };
+        let recovered = Recovered { entries, state, cut_bytes: opened.cut_bytes };
+        Ok((Self(Arc::new(Mutex::new(content))), recovered, opened))
     }
 
     /// Appends to the journal; returns once it is durable.
@@ -122,7 +127,7 @@ impl Disk {
     /// # Errors
     /// [`DiskError::Journal`]; the agent must stop then.
     pub async fn release(&self, seq: u64) -> Result<(), DiskError> {
-        self.blocking(move |content| Ok(content.journal.release(seq)?)).await
+        self.blocking(move |content| Ok(content.journal.release(seq, content.keep)?)).await
     }
 
     /// Journalled readings as they are sent, first to last.

@@ -30,7 +30,7 @@ pub mod serial;
 mod state_file;
 mod streams;
 
-pub use agent::{Agent, AgentError};
+pub use agent::{Agent, AgentError, CONFIRMATION};
 pub use chance::Chance;
 pub use check::{DeviceCheck, FigureCheck, check_devices};
 pub use config::{Config, ConfigError};

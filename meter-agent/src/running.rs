@@ -57,8 +57,39 @@ impl EdgeReading {
     }
 }
 
+/// From how much on a difference between the time of day and the time that went by is a step,
+/// milliseconds.
+const STEP_MS: i64 = 2_000;
+
+/// Notices when the time of day is set, by a watch that only counts.
+pub struct Steady {
+    watch: std::time::Instant,
+    /// The time of day when the watch was started; none where market time is not the time of day.
+    from_ms: Option<i64>,
+}
+
+impl Steady {
+    /// Starts the watch at a time of day.
+    pub fn new(from_ms: Option<i64>) -> Self {
+        Self { watch: clock::stopwatch(), from_ms }
+    }
+
+    /// What the time of day should be and what it is, when it was set since the last look. A
+    /// computer that slept looks the same: its watch stood still.
+    pub fn step(&mut self, now_ms: i64) -> Option<(i64, i64)> {
+        let passed_ms = i64::try_from(self.watch.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let expected_ms = self.from_ms?.saturating_add(passed_ms);
+        if now_ms.abs_diff(expected_ms) <= STEP_MS.unsigned_abs() {
+            return None;
+        }
+        *self = Self::new(Some(now_ms));
+        Some((expected_ms, now_ms))
+    }
+}
+
 /// The parts that live while the agent runs.
 pub struct Running {
+    pub steady: Steady,
     pub lines: Vec<mpsc::Sender<Ask>>,
     pub reports: mpsc::Receiver<Report>,
     pub link: mpsc::Receiver<SessionEvent>,
@@ -109,5 +140,21 @@ impl Running {
             Some(timer) => timer.as_mut().reset(until),
             None => self.answer_timer = Some(Box::pin(sleep(wait))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_is_noticed_once() {
+        let mut steady = Steady::new(Some(1_000_000));
+        assert_eq!(steady.step(1_000_500), None, "half a second is no step");
+        let (expected, found) = steady.step(1_091_000).expect("a minute and a half");
+        assert!((1_000_000..1_002_000).contains(&expected) && found == 1_091_000, "{expected}");
+        assert_eq!(steady.step(1_091_100), None);
+        assert_eq!(steady.step(1_001_000).map(|(_, found)| found), Some(1_001_000), "and back");
+        assert_eq!(Steady::new(None).step(5), None, "a simulated clock runs as it likes");
     }
 }

@@ -121,7 +121,7 @@ export class FixtureStreet {
     const verified = one.id !== this.failing;
     const amount = inLocal * price + (bought - inLocal) * retail - outLocal * price - (sold - outLocal) * feed_in;
     return {
-      slot, start_ms: slot * SLOT_MS, version: this.late(slot) ? 2 : 1, versions: this.versions(slot, amount), measured: !this.silent.has(one.id), import_wh: bought, export_wh: sold, bought_wh: inLocal, sold_wh: outLocal,
+      slot, start_ms: slot * SLOT_MS, version: this.late(slot) ? 2 : 1, versions: this.versions(slot, amount), measured: !this.silent.has(one.id), quality: this.silent.has(one.id) ? 'missing' : 'measured', import_wh: bought, export_wh: sold, bought_wh: inLocal, sold_wh: outLocal,
       price: traded, retail, feed_in, local_import_wh: inLocal, local_export_wh: outLocal, grid_import_wh: bought - inLocal, grid_export_wh: sold - outLocal, late_import_wh: 0, late_export_wh: 0,
       amount_nano: amount,
       alone_nano: bought * retail - sold * feed_in, sharing: null, reward_wh: outLocal,
@@ -257,7 +257,7 @@ export class FixtureStreet {
     const reward = BigInt(one.reward_wh) * 10n ** 15n;
     return {
       ...one, statements, totals: { ...one.today, slots: statements.length, reward_wh: one.reward_wh }, payout: hash(`payout${point}`, 20), reward_total: `${reward}`, claimable: `${(reward * 3n) / 4n}`, claimed: '0',
-      meter: { reading_seq: this.settled - this.first + 2, last_reading_ms: (this.settled + 1) * SLOT_MS, quality: 'measured' },
+      meter: { reading_seq: this.settled - this.first + 2, last_reading_ms: (this.settled + 1) * SLOT_MS, quality: 'measured', resolution_mwh: 1_000, events: [{ slot: this.settled, register: 'import', kind: 'rollover', before: 4_294_967_295_000, after: 200_000, times: 1, time_ms: this.settled * SLOT_MS }] },
     };
   }
 

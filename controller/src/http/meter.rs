@@ -32,7 +32,7 @@ pub struct MeterEventView {
     register: String,
     /// `rollover`, `zero`, `implausible`, `dip`, `reset`, `exchange`, `return`, `jump`, `confirmed`
     /// (before and after in mWh), `gap`, `clock step`, `clock drift` (milliseconds), `overflow`
-    /// (sequence numbers) or `cut` (bytes).
+    /// (slots) or `cut` (bytes).
     kind: String,
     /// What was before.
     before: i64,

@@ -122,7 +122,8 @@ word!(
         ClockStep = "clock step",
         /// The meter's clock is off by more than a minute; `after` is by how much, milliseconds.
         ClockDrift = "clock drift",
-        /// Readings that nobody had received had to be dropped; the first and last sequence number.
+        /// The journal was full of readings that nobody had received, and no more were made: the
+        /// first and the last slot without one.
         Overflow = "overflow",
         /// The journal ended in an unfinished record, which was never sent; `after` is its bytes.
         Cut = "cut",

@@ -1,6 +1,7 @@
 //! What the program can be told to do.
 
 mod check;
+mod counters;
 mod export;
 mod init;
 mod manual;
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory, Subcommand};
 use meter_agent::device::LibraryError;
+use meter_agent::journal::JournalError;
 use meter_agent::{AgentError, ConfigError, DiskError, key_file};
 use serde_json::json;
 
@@ -44,6 +46,8 @@ pub enum Command {
         #[arg(long)]
         live: bool,
     },
+    /// Show what the registers stand at, and confirm a jump that was put aside.
+    Counters(counters::Counters),
     /// Device maps: what there is, what each reads, and one's own.
     #[command(subcommand)]
     Map(map::Map),
@@ -69,6 +73,7 @@ pub fn execute<A: CommandFactory>(command: Command, json: bool) -> Result<ExitCo
         Command::Run { config } => run::run(&config),
         Command::Init(init) => init.execute(json),
         Command::Check { config, live } => check::check(&config, live, json),
+        Command::Counters(counters) => counters.execute(json),
         Command::Map(map) => map.execute(json),
         Command::Export(export) => export.execute(json),
         Command::Keygen { out } => keygen(&out, json),
@@ -84,6 +89,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         || error.downcast_ref::<ConfigError>().is_some()
         || error.downcast_ref::<LibraryError>().is_some()
         || error.downcast_ref::<DiskError>().is_some()
+        || error.downcast_ref::<JournalError>().is_some()
         || error.downcast_ref::<key_file::KeyError>().is_some()
         || error.downcast_ref::<export::ExportError>().is_some()
         || error.downcast_ref::<init::InitError>().is_some();

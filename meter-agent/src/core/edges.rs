@@ -102,6 +102,11 @@ impl Edges {
         (slot.end_ms()..=slot.end_ms() + self.grace_ms).contains(&taken_ms)
     }
 
+    /// Gives up the edge of a slot.
+    pub fn skip(&mut self, slot: Slot) {
+        self.next = self.next.max(slot.next());
+    }
+
     /// Remembers a journalled edge and moves on.
     pub fn record(&mut self, slot: Slot, edge: Edge) {
         self.by_slot.insert(slot.number(), edge);

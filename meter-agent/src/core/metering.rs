@@ -6,7 +6,7 @@ use units::Slot;
 use super::counter::{Bounds, Counter, Standing, Watched};
 use super::edges::Edge;
 use super::sample::{Count, Flows, Registers, Summed};
-use super::{Core, Effect, Entry, Level, MAX_WAITING};
+use super::{Core, Effect, Entry, Level};
 use crate::device::{Observed, Resets};
 
 /// Register of the energy from the grid.
@@ -52,20 +52,42 @@ impl Core {
             self.look(&registers, effects);
         }
         if self.is_connected() {
-            let list = |value: Option<i64>| value.into_iter().collect::<Vec<i64>>();
-            let watts = |mw: Option<i64>| list(mw.map(to_w));
-            let live = Live {
-                point: self.settings.point.to_string(),
-                time_ms: now_ms,
-                power_w: watts(flows.power_mw),
-                pv_w: watts(flows.pv_mw),
-                battery_w: watts(flows.battery_mw),
-                soc_permille: list(flows.soc_permille),
-                voltage_mv: list(flows.voltage_mv),
-            };
-            effects.push(Effect::Publish(Up::Live, self.sign(live).to_json()));
+            self.show(now_ms, &flows, effects);
         }
         self.flows = Some(flows);
+    }
+
+    /// Shows the present flows to the operator.
+    pub(super) fn show(&self, now_ms: i64, flows: &Flows, effects: &mut Vec<Effect>) {
+        let list = |value: Option<i64>| value.into_iter().collect::<Vec<i64>>();
+        let watts = |mw: Option<i64>| list(mw.map(to_w));
+        let live = Live {
+            point: self.settings.point.to_string(),
+            time_ms: now_ms,
+            power_w: watts(flows.power_mw),
+            pv_w: watts(flows.pv_mw),
+            battery_w: watts(flows.battery_mw),
+            soc_permille: list(flows.soc_permille),
+            voltage_mv: list(flows.voltage_mv),
+        };
+        effects.push(Effect::Publish(Up::Live, self.sign(live).to_json()));
+    }
+
+    /// The time of day was set: until the next reading nobody vouches for it.
+    pub(super) fn clock_stepped(
+        &mut self,
+        before_ms: i64,
+        after_ms: i64,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.clock_stepped = true;
+        self.happenings.add("clock", EventKind::ClockStep, before_ms, after_ms, after_ms);
+        let text = format!(
+            "the clock was set by {} ms (or the computer slept): readings go on with the next slot's \
+             end by the new time",
+            after_ms.saturating_sub(before_ms)
+        );
+        effects.push(Effect::Report(Level::Warning, text));
     }
 
     /// Makes the reading of the edge that is due, if the registers are known and belong to it.
@@ -79,11 +101,8 @@ impl Core {
         if self.edges.due(now_ms) != Some(slot) || !self.edges.belongs(slot, registers.taken_ms) {
             return;
         }
-        if self.outbox.waiting() >= MAX_WAITING {
-            effects.push(Effect::Report(
-                Level::Error,
-                format!("{MAX_WAITING} readings wait for a receipt: no more are made until the operator answers"),
-            ));
+        if self.outbox.waiting() >= self.settings.max_waiting {
+            self.overflow(slot, effects);
             return;
         }
         let look = self.look(registers, effects);
@@ -116,6 +135,22 @@ impl Core {
         self.journal(slot, reading, effects);
     }
 
+    /// The journal is full of readings that nobody has received: the registers go on counting, and
+    /// the first reading after tells from when to when none was made.
+    fn overflow(&mut self, slot: Slot, effects: &mut Vec<Effect>) {
+        let (number, end_ms) = (slot.number(), slot.end_ms());
+        self.edges.skip(slot);
+        if self.happenings.add("journal", EventKind::Overflow, number, number, end_ms) {
+            let days = self.settings.max_waiting / 96;
+            let text = format!(
+                "readings of {days} days wait for a receipt: no more are made until the operator \
+                 answers; nothing is lost, but later slots will be billed as one. Raise \
+                 journal.keep_days if there is room"
+            );
+            effects.push(Effect::Report(Level::Error, text));
+        }
+    }
+
     fn quality(&self, slot: Slot, clamped: Clamped, registers: &Registers) -> Quality {
         let before = self.edges.last().map(|(last, _)| last);
         if registers.summed.is_some() {
@@ -131,6 +166,9 @@ impl Core {
 
     /// How far the clock can be trusted, seen beside the meter's own.
     const fn clock_status(&self, registers: &Registers) -> ClockStatus {
+        if self.clock_stepped {
+            return ClockStatus::Informative;
+        }
         match registers.device_offset_ms {
             // One of both is wrong by more than a minute, and nobody here can say which.
             Some(offset) if offset.unsigned_abs() > MAX_CLOCK_OFFSET_MS => ClockStatus::Informative,
@@ -158,6 +196,7 @@ impl Core {
         let (_, edge) = edge_of(&self.settings.domain, &reading);
         (self.last_seq, self.head) = (reading.seq, edge.digest);
         self.rebased = false;
+        self.clock_stepped = false;
         self.edges.record(slot, edge);
         if let (Some(policy), Some(measured)) = (&mut self.policy, self.edges.measured(slot)) {
             policy.learn(slot, measured);
@@ -314,7 +353,7 @@ impl Core {
             EventKind::Return => "the old counter is back, and what it advanced is counted",
             EventKind::Jump => {
                 "it stayed there: the difference is put aside until you say that it is true, with \
-                 `meter-agent counters confirm`; is connection_w right?"
+                 `meter-agent counters --confirm`; is connection_w right?"
             }
             _ => "noted",
         };

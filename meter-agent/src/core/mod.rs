@@ -25,7 +25,7 @@ pub mod zone;
 
 use std::collections::BTreeMap;
 
-use protocol::{Address, ClockStatus, Domain, HouseholdKey, Reading, Signed, Topic, Up};
+use protocol::{Address, ClockStatus, Domain, EventKind, HouseholdKey, Reading, Signed, Topic, Up};
 use serde::{Deserialize, Serialize};
 use units::{PointId, Slot};
 
@@ -47,8 +47,6 @@ use policy::{Policy, Wishes};
 
 /// Slots that any message may speak of: up to the year 4800, so that no arithmetic overflows.
 const SLOTS: std::ops::Range<i64> = 1..100_000_000;
-/// Readings that may wait for a receipt (over a year) before no more are made.
-const MAX_WAITING: u64 = 40_000;
 
 /// What does not change while the agent runs.
 pub struct Settings {
@@ -75,6 +73,8 @@ pub struct Settings {
     pub clock: ClockStatus,
     /// How much older than it seems the last change of a counter may be, milliseconds of market time.
     pub slack_ms: i64,
+    /// Readings that may wait for a receipt before no more are made.
+    pub max_waiting: u64,
     /// Whether a meter may be settled on whose counter starts again by itself.
     pub allow_resetting: bool,
 }
@@ -100,6 +100,13 @@ pub enum Input {
     Edge(Slot, Registers),
     /// The owner says that the jumps which were put aside are true.
     ConfirmJumps,
+    /// The time of day was set: what it would have been, and what it is, Unix milliseconds.
+    ClockStepped {
+        /// As it went on.
+        before_ms: i64,
+        /// As it was set.
+        after_ms: i64,
+    },
     /// The link to the operator is up and subscribed.
     Connected,
     /// The link is down.
@@ -202,6 +209,8 @@ pub struct Recovered {
     pub entries: Vec<Entry>,
     /// The state file, when there is one.
     pub state: Option<State>,
+    /// Bytes of an unfinished record that the journal ended in.
+    pub cut_bytes: u64,
 }
 
 /// The agent's decisions.
@@ -212,6 +221,8 @@ pub struct Core {
     /// A counter's baseline moved since the last reading.
     rebased: bool,
     happenings: Happenings,
+    /// The clock was set since the last reading.
+    clock_stepped: bool,
     /// Power has been summed up since the process began.
     summing: bool,
     /// The owner was told that the meter's counter starts again by itself.
@@ -247,6 +258,10 @@ impl Core {
             .iter()
             .map(|entry| metering::edge_of(&settings.domain, &entry.reading.body))
             .collect();
+        let mut happenings = Happenings::default();
+        if let Some(bytes) = i64::try_from(recovered.cut_bytes).ok().filter(|&bytes| bytes > 0) {
+            happenings.add("journal", EventKind::Cut, 0, bytes, now_ms);
+        }
         let (last_seq, head) =
             behind.last().map_or((0, protocol::B256::ZERO), |(_, edge)| (edge.seq, edge.digest));
         let counters = recovered.entries.last().map(|entry| &entry.counters);
@@ -268,7 +283,8 @@ impl Core {
             edges,
             counters: counters.map(|(id, c)| (id.clone(), Watched::resume(c.clone()))).collect(),
             rebased: false,
-            happenings: Happenings::default(),
+            happenings,
+            clock_stepped: false,
             summing: false,
             refused_resetting: false,
             clock_off: false,
@@ -296,6 +312,9 @@ impl Core {
             Input::Polled(flows, registers) => self.polled(now_ms, flows, registers, &mut effects),
             Input::Edge(slot, registers) => self.edge(now_ms, slot, &registers, &mut effects),
             Input::ConfirmJumps => self.confirm_jumps(now_ms, &mut effects),
+            Input::ClockStepped { before_ms, after_ms } => {
+                self.clock_stepped(before_ms, after_ms, &mut effects);
+            }
             Input::Connected => self.connected(now_ms, &mut effects),
             Input::Disconnected => {
                 self.status.connected = false;
@@ -375,6 +394,10 @@ impl Core {
     fn connected(&mut self, now_ms: i64, effects: &mut Vec<Effect>) {
         self.status.connected = true;
         self.outbox.set_connected(true);
+        // The present comes first, before the readings of the past.
+        if let Some(flows) = self.flows.clone() {
+            self.show(now_ms, &flows, effects);
+        }
         self.repeat_orders(now_ms, |_| true, effects);
         self.ask_after_outage(now_ms, effects);
     }

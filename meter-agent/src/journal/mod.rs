@@ -21,10 +21,11 @@ use crate::core::Entry;
 pub use reader::{epochs, read};
 use record::Found;
 
-/// Records that stay when receipted: 90 days.
-const RETAINED: u64 = 90 * 96;
-/// Droppable records at which the file is rewritten.
-const SLACK: u64 = 10 * 96;
+/// Droppable records at which the file is rewritten: a tenth of what is kept, and a day at least.
+const fn slack(keep: u64) -> u64 {
+    let tenth = keep / 10;
+    if tenth < 96 { 96 } else { tenth }
+}
 /// Largest file that is read.
 const MAX_FILE_BYTES: u64 = 512 * 1024 * 1024;
 
@@ -149,6 +150,36 @@ impl Journal {
         Ok((journal, Opened { readings, cut_bytes }))
     }
 
+    /// The newest whole record of an epoch's journal, without opening it: another process may be
+    /// writing to it.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn peek(folder: &Path, epoch: u32) -> Result<Option<Entry>, JournalError> {
+        let path = folder.join(format!("readings-{epoch}.journal"));
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io_error("open", &path, error)),
+        };
+        let bytes = read_all(&mut file, &path)?;
+        let (mut at, mut newest) = (0, None);
+        while let Found::Whole(content, size) = record::read(&bytes[at..]) {
+            newest = Some((at, content));
+            at += size;
+        }
+        let Some((offset, content)) = newest else { return Ok(None) };
+        match parse(content) {
+            Ok(Line::Entry(entry)) => Ok(Some(*entry)),
+            Ok(Line::Start { .. }) => Ok(None),
+            Err(_) if is_of_older_agent(content) => Err(JournalError::Outdated { path }),
+            Err(reason) => {
+                let offset = offset as u64;
+                Err(JournalError::Damaged { path, offset, reason })
+            }
+        }
+    }
+
     /// Sequence number of the newest reading (0 = none).
     #[must_use]
     pub fn last_seq(&self) -> u64 {
@@ -215,13 +246,13 @@ impl Journal {
         Ok(())
     }
 
-    /// Drops records that are receipted and older than the retention, once that is worth it.
+    /// Drops records that are receipted and older than the newest `keep`, once that is worth it.
     ///
     /// # Errors
     /// [`JournalError`].
-    pub fn release(&mut self, released_seq: u64) -> Result<(), JournalError> {
-        let keep_from = self.last_seq().saturating_sub(RETAINED).min(released_seq);
-        if keep_from < self.base_seq + SLACK {
+    pub fn release(&mut self, released_seq: u64, keep: u64) -> Result<(), JournalError> {
+        let keep_from = self.last_seq().saturating_sub(keep).min(released_seq);
+        if keep_from < self.base_seq + slack(keep) {
             return Ok(());
         }
         self.drop_until(keep_from)

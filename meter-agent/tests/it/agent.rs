@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use clock::{Clock, ManualHand};
 use meter_agent::bidding::BiddingConfig;
-use meter_agent::config::{DeviceConfig, DeviceMqttConfig, KeyConfig, MqttConfig, Role};
+use meter_agent::config::{
+    DeviceConfig, DeviceMqttConfig, JournalConfig, KeyConfig, MqttConfig, Role,
+};
 use meter_agent::{Agent, AgentError, Config, Status, check_devices};
 use protocol::Side;
 use rumqttc::v5::mqttbytes::QoS;
@@ -118,6 +120,7 @@ pub fn config(folder: &Path, host: &str, cable: &Cable, community: &str) -> Conf
         clock_status: None,
         devices_dir: None,
         key: KeyConfig::default(),
+        journal: JournalConfig::default(),
         mqtt: MqttConfig::open(format!("mqtt://{}", cable.address)),
         clock: None,
         bidding: BiddingConfig::default(),
@@ -446,4 +449,30 @@ async fn many_agents_live_in_one_process() {
     for agent in agents {
         agent.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_happened_while_the_agent_was_away_is_told_with_the_next_reading() {
+    let mut home = Home::new("street-told").await;
+    let agent = RunningAgent::start(&home.config, &home.clock);
+    home.desk.await_readings(1, home.clock.now_ms()).await;
+    agent.stop().await;
+    // A power failure cut the next record short; and the owner has said something about a jump.
+    let file = home.config.data_dir.join("readings-1.journal");
+    let mut bytes = std::fs::read(&file).expect("there");
+    bytes.extend_from_slice(&[9, 9, 9, 9, 9, 9, 9]);
+    std::fs::write(&file, bytes).expect("written");
+    let word = home.config.data_dir.join(meter_agent::CONFIRMATION);
+    std::fs::write(&word, b"").expect("written");
+    let agent = RunningAgent::start(&home.config, &home.clock);
+    home.pass(FIRST, 50);
+    home.desk.await_readings(2, home.clock.now_ms()).await;
+    let told: Vec<_> =
+        home.desk.stored[1].events.iter().map(|e| (e.kind.as_str(), e.after)).collect();
+    assert_eq!(told, [("cut", 7)]);
+    home.pass(FIRST.next(), 50);
+    home.desk.await_readings(3, home.clock.now_ms()).await;
+    assert_eq!(home.desk.stored[2].events, [], "told once");
+    assert!(!word.exists(), "the word was taken up");
+    agent.stop().await;
 }

@@ -179,3 +179,40 @@ fn shells_and_man_know_every_command() {
         }
     }
 }
+
+#[test]
+fn counters_are_shown_from_the_journal_and_a_jump_is_confirmed_by_a_word() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("home");
+    let init = ["init", "--dir", path(&dir), "--community", "street", "--point", "C001"];
+    let output = program(&[&init[..], &["--broker", "mqtt://192.0.2.1:1883"]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let file = dir.join("agent.toml");
+    let counters = |more: &[&str]| {
+        let output = program(&[&["counters", "--config", path(&file)], more].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    assert!(counters(&[]).contains("no reading yet"));
+
+    let config = meter_agent::Config::load(&file).expect("valid");
+    let mut entry = crate::journal::entry(1, protocol::B256::ZERO, 10);
+    let counter = entry.counters.get_mut("import").expect("there");
+    (counter.total_mwh, counter.aside_mwh) = (12_345_000, 499_000_000);
+    let domain = protocol::Domain::new(config.community.clone());
+    let (mut journal, _) =
+        meter_agent::journal::Journal::open(&config.data_dir, &domain, 1).expect("new");
+    journal.append(&entry).expect("durable");
+    // The journal stays open, as by a running agent.
+    let shown = counters(&[]);
+    assert!(shown.contains("import: 12.345 kWh") && shown.contains("499.000 kWh put aside"));
+    assert!(shown.contains("--confirm"), "{shown}");
+    let word = config.data_dir.join(meter_agent::CONFIRMATION);
+    assert!(!word.exists(), "looking says nothing");
+    let answer: Value = serde_json::from_str(&counters(&["--confirm", "--json"])).expect("JSON");
+    assert_eq!(
+        (&answer["confirmed"], &answer["counters"][0]["aside_mwh"]),
+        (&Value::Bool(true), &Value::from(499_000_000))
+    );
+    assert!(word.exists());
+}

@@ -3,7 +3,7 @@
 
 use meter_agent::core::{Count, Input, Registers, Summed};
 use meter_agent::device::{Absence, Observed, Resets};
-use protocol::Reading;
+use protocol::{Down, Reading};
 
 use crate::support::world::{FIRST, World};
 
@@ -293,4 +293,109 @@ fn power_is_summed_up_and_a_gap_makes_its_slot_missing() {
         (event.kind.as_str(), event.before, event.after, event.times),
         ("gap", gap.0, gap.1, 1)
     );
+}
+
+/// The household's page as the operator sees it: slots and sequence numbers of all readings.
+fn spans(world: &World) -> Vec<(i64, u64)> {
+    world.readings().iter().map(|reading| (reading.slot, reading.seq)).collect()
+}
+
+#[test]
+fn a_full_journal_makes_no_readings_and_the_first_one_after_tells_since_when() {
+    let mut metered = Metered::new();
+    let full = 300 + metered.world.core.status().released_seq;
+    while (metered.world.readings().len() as u64) < full {
+        let slot = FIRST.offset(metered.slots);
+        metered.slots += 1;
+        metered.true_mwh += 1_000;
+        metered.world.import_wh += 1;
+        metered.world.now_ms = slot.end_ms();
+        metered.world.step(Input::Tick);
+        let registers = metered.world.registers();
+        metered.world.step(Input::Edge(slot, registers));
+    }
+    let first_without = FIRST.offset(metered.slots).number();
+    for _ in 0..3 {
+        metered.slot(|poll, _| (poll == 0).then(honest));
+    }
+    assert_eq!(metered.world.readings().len() as u64, full, "no more");
+    let told = metered.world.reports.iter().filter(|(_, text)| text.contains("journal.keep_days"));
+    assert_eq!(told.count(), 1);
+    // The operator answers at last.
+    let head = metered.last();
+    let receipt = metered.world.operator.receipt(&head, metered.world.now_ms);
+    let payload = metered.world.operator.sign(receipt).to_json();
+    metered.world.hear(Down::Receipt, payload);
+    metered.slot(|poll, _| (poll == 0).then(honest));
+    let reading = metered.last();
+    let overflow = &reading.events[0];
+    assert_eq!(
+        (overflow.kind.as_str(), overflow.before, overflow.after, overflow.times),
+        ("overflow", first_without, first_without + 2, 3)
+    );
+    assert_eq!((reading.seq, reading.quality.as_str()), (full + 1, "bridged"));
+    assert_eq!(i64::try_from(reading.import_wh).expect("small") * 1_000, metered.true_mwh);
+}
+
+#[test]
+fn both_changes_of_summer_time_have_their_slots_and_no_more() {
+    // 2026-03-29 and 2026-10-25 in Central Europe: local midnight to local midnight, in UTC.
+    for (from, to, slots) in [
+        ("2026-03-28T23:00Z", "2026-03-29T22:00Z", 92),
+        ("2026-06-20T22:00Z", "2026-06-21T22:00Z", 96),
+        ("2026-10-24T22:00Z", "2026-10-25T23:00Z", 100),
+    ] {
+        let (first, last) = (parse(from), parse(to).previous());
+        let mut world = World::new();
+        world.now_ms = first.start_ms();
+        world.restart();
+        for slot in (0..slots).map(|count| first.offset(count)) {
+            world.edge(slot, 10, 0);
+        }
+        let spans = spans(&world);
+        assert_eq!(spans.len(), usize::try_from(slots).expect("small"), "{from}");
+        assert_eq!(spans.last().map(|(slot, _)| *slot), Some(last.number()), "{from}");
+        let expected = (first.number()..).zip(1..);
+        assert!(spans.iter().copied().zip(expected).all(|(found, wanted)| found == wanted));
+    }
+}
+
+/// A slot by its first minute, as `YYYY-MM-DDTHH:MMZ`.
+fn parse(text: &str) -> units::Slot {
+    let slots = 1_700_000..2_100_000;
+    slots.map(units::Slot::new).find(|slot| slot.to_string() == text).expect("of this decade")
+}
+
+#[test]
+fn a_clock_that_is_set_makes_no_slot_twice_and_loses_nothing() {
+    for step_ms in [90_000_i64, -90_000] {
+        let mut metered = Metered::new();
+        metered.slot(|_, _| Some(honest()));
+        // Right after an edge was read the clock is set, once over the next edge and once back over
+        // this one.
+        let before_ms = metered.world.now_ms;
+        let at_edge = FIRST.offset(metered.slots).start_ms();
+        metered.world.now_ms = at_edge + 30_000;
+        let after_ms = metered.world.now_ms + step_ms;
+        metered.world.step(Input::ClockStepped { before_ms, after_ms });
+        metered.world.now_ms = after_ms;
+        assert_eq!(metered.world.core.due_edge(after_ms), None, "{step_ms}");
+        for _ in 0..3 {
+            metered.slot(|_, _| Some(honest()));
+        }
+        let readings = metered.world.readings();
+        let pairs = readings.windows(2);
+        assert!(
+            pairs.clone().all(|pair| pair[1].slot > pair[0].slot && pair[1].seq == pair[0].seq + 1)
+        );
+        let clocks: Vec<_> = readings.iter().skip(3).map(|r| r.clock.as_str()).collect();
+        assert_eq!(clocks, ["informative", "synchronised", "synchronised"], "{step_ms}");
+        let event = &readings[3].events[0];
+        assert_eq!(
+            (event.kind.as_str(), event.before, event.after),
+            ("clock step", before_ms, after_ms)
+        );
+        let booked = i64::try_from(metered.last().import_wh).expect("small") * 1_000;
+        assert_eq!(booked, metered.true_mwh, "{step_ms}");
+    }
 }

@@ -12,7 +12,7 @@ use protocol::{B256, Reading, Signed};
 use crate::support::operator::{domain, point};
 use crate::support::world::key;
 
-fn entry(seq: u64, prev: B256, import_wh: u64) -> Entry {
+pub fn entry(seq: u64, prev: B256, import_wh: u64) -> Entry {
     let reading = Reading {
         point: point().to_string(),
         epoch: 1,
@@ -183,9 +183,9 @@ fn old_released_records_make_room_and_the_rest_stays_linked() {
 
     let (mut journal, opened) = open(folder.path()).expect("there");
     assert_eq!(opened.readings, count);
-    journal.release(5).expect("nothing to do");
+    journal.release(5, 90 * 96).expect("nothing to do");
     assert!(journal.entry(1).is_ok(), "unreleased records stay");
-    journal.release(count - 3).expect("dropped");
+    journal.release(count - 3, 90 * 96).expect("dropped");
     let kept_from = count - 90 * 96 + 1;
     assert!(journal.entry(kept_from - 1).is_err());
     assert_eq!(

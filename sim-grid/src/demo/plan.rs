@@ -11,7 +11,8 @@ use controller::config::{
 };
 use meter_agent::bidding::BiddingConfig;
 use meter_agent::config::{
-    Config as AgentConfig, DeviceConfig, DeviceMqttConfig, KeyConfig, MqttConfig, Role,
+    Config as AgentConfig, DeviceConfig, DeviceMqttConfig, JournalConfig, KeyConfig, MqttConfig,
+    Role,
 };
 use units::{BusId, CommunityId, PointId};
 
@@ -175,6 +176,7 @@ impl Plan {
             clock_status: None,
             devices_dir: None,
             key: KeyConfig::default(),
+            journal: JournalConfig::default(),
             mqtt: MqttConfig::open(self.broker.to_string()),
             clock: self.options.clock,
             bidding,
@@ -234,6 +236,8 @@ fn devices(face: &Face) -> Vec<DeviceConfig> {
     };
     let mqtt = |map: &str, topic: &str| DeviceConfig {
         mqtt: Some(DeviceMqttConfig { topic: topic.to_owned(), broker: None, max_age_s: 3_600 }),
+        // Tasmota saves its counter once a day; the simulated ones never lose power.
+        allow_resetting: map == "tasmota",
         ..DeviceConfig::new("meter", Role::Meter, map)
     };
     let meter = match &face.kind {

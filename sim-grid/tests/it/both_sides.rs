@@ -292,6 +292,7 @@ impl Agent {
             order_lead_ms: 1_000,
             slack_ms: meter_agent::core::HAND_SLACK_MS,
             allow_resetting: false,
+            max_waiting: 90 * 96,
             clock: ClockStatus::Synchronised,
         };
         Self {

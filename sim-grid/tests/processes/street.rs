@@ -411,6 +411,7 @@ fn write_agent(
         clock_status: None,
         devices_dir: None,
         key: agent::KeyConfig::default(),
+        journal: agent::JournalConfig::default(),
         mqtt,
         clock: Some(clock),
         bidding: meter_agent::bidding::BiddingConfig::default(),

@@ -301,6 +301,8 @@ export interface StatementRow {
   /** All settlements, the first one first; empty when there was only one. */
   versions: StatementVersion[];
   measured: boolean;
+  /** How its registers came about; `missing` without a reading. */
+  quality: Quality | 'missing';
   import_wh: number;
   export_wh: number;
   bought_wh: number;
@@ -337,6 +339,29 @@ export interface HouseholdTotals {
   reward_wh: number;
 }
 
+export type Quality = 'measured' | 'bridged' | 'integrated' | 'substituted';
+
+/** Something that happened to a register; `before` and `after` are mWh unless the kind says otherwise. */
+export interface MeterEvent {
+  slot: number;
+  register: string;
+  kind: string;
+  before: number;
+  after: number;
+  times: number;
+  time_ms: number;
+}
+
+export interface Meter {
+  reading_seq: number;
+  last_reading_ms: number | null;
+  quality: Quality | null;
+  /** The smallest step of its registers, mWh; null when nobody knows. */
+  resolution_mwh: number | null;
+  /** Newest first. */
+  events: MeterEvent[];
+}
+
 export interface HouseholdDetail extends Household {
   statements: StatementRow[];
   totals: HouseholdTotals;
@@ -345,7 +370,7 @@ export interface HouseholdDetail extends Household {
   /** Null while the chain does not answer. */
   claimable: string | null;
   claimed: string | null;
-  meter: { reading_seq: number; last_reading_ms: number | null; quality: string | null };
+  meter: Meter;
 }
 
 /** How far down the ladder a slot's answer stands: each is a little worse than the one before. */

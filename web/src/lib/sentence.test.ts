@@ -58,11 +58,11 @@ test('homes: trouble is said', () => {
 });
 
 const bill: StatementRow = {
-  slot: SLOT, start_ms: SLOT * 900_000, version: 1, versions: [], measured: true, import_wh: 0, export_wh: 300, bought_wh: 0, sold_wh: 300, price: 194_000, retail: 288_000, feed_in: 123_100,
+  slot: SLOT, start_ms: SLOT * 900_000, version: 1, versions: [], measured: true, quality: 'measured', import_wh: 0, export_wh: 300, bought_wh: 0, sold_wh: 300, price: 194_000, retail: 288_000, feed_in: 123_100,
   local_import_wh: 0, local_export_wh: 300, grid_import_wh: 0, grid_export_wh: 0, late_import_wh: 0, late_export_wh: 0, amount_nano: -58_200_000, alone_nano: -36_930_000, sharing: null, reward_wh: 300, audit: null, log_index: 0, anchored_seq: null,
 };
 const detail = (live: Household['live'], statements: StatementRow[]): HouseholdDetail => ({
-  ...household({ live }), statements, totals: { slots: 1, import_wh: 0, export_wh: 300, bought_wh: 0, sold_wh: 300, amount_nano: 0, saved_nano: 0, reward_wh: 300 }, payout: '0x0', reward_total: '0', claimable: '0', claimed: '0', meter: { reading_seq: 1, last_reading_ms: SLOT * 900_000, quality: 'measured' },
+  ...household({ live }), statements, totals: { slots: 1, import_wh: 0, export_wh: 300, bought_wh: 0, sold_wh: 300, amount_nano: 0, saved_nano: 0, reward_wh: 300 }, payout: '0x0', reward_total: '0', claimable: '0', claimed: '0', meter: { reading_seq: 1, last_reading_ms: SLOT * 900_000, quality: 'measured', resolution_mwh: null, events: [] },
 });
 
 describe('home', () => {

@@ -62,6 +62,7 @@ fn core(operator: &Operator, style: Style, recovered: Recovered, now_ms: i64) ->
         order_lead_ms: 1_000,
         slack_ms: HAND_SLACK_MS,
         allow_resetting: false,
+        max_waiting: 300,
         clock: ClockStatus::Synchronised,
     };
     Core::new(settings, recovered, now_ms)
@@ -98,7 +99,8 @@ impl World {
 
     /// Kills the agent and starts it again from what was durable.
     pub fn restart(&mut self) {
-        let recovered = Recovered { entries: self.journal.clone(), state: self.saved.clone() };
+        let recovered =
+            Recovered { entries: self.journal.clone(), state: self.saved.clone(), cut_bytes: 0 };
         self.core = core(&self.operator, self.style, recovered, self.now_ms);
         self.awaits = false;
     }
