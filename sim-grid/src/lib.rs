@@ -9,10 +9,12 @@
 //! - [`faults`] is what goes wrong with them.
 //! - [`street`] moves world and faces through time.
 //! - [`backtest`] tells what a street would have paid under another rule.
+//! - [`campaign`] treats all of it badly and looks what is left.
 //! - [`bench`] measures what all of it costs.
 
 pub mod backtest;
 pub mod bench;
+pub mod campaign;
 pub mod day;
 pub mod demo;
 pub mod devices;

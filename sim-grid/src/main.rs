@@ -21,6 +21,7 @@ enum Command {
     Backtest(commands::backtest::BacktestArgs),
     Bench(commands::bench::BenchArgs),
     BenchPeers(commands::bench_peers::BenchPeersArgs),
+    Campaign(commands::campaign::CampaignArgs),
     Demo(commands::demo::DemoArgs),
     Serve(commands::serve::ServeArgs),
 }
@@ -38,6 +39,7 @@ async fn main() -> ExitCode {
         Command::Backtest(args) => commands::backtest::run(&args),
         Command::Bench(args) => commands::bench::run(args).await,
         Command::BenchPeers(args) => commands::bench_peers::run(&args),
+        Command::Campaign(args) => commands::campaign::run(args).await,
         Command::Demo(args) => commands::demo::run(args).await,
         Command::Serve(args) => commands::serve::run(args).await,
     };

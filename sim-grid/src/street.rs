@@ -1,7 +1,6 @@
 //! The running street: a world whose devices can be read over Modbus TCP and MQTT, moved by a
 //! clock or by hand.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use units::{BusId, Slot};
 
 use crate::devices::MeterFace;
 use crate::faces::{BrokerUrl, Face, ModbusHouse, Publisher, Scene};
-use crate::faults::{FaultPlan, FaultsError, bent};
+use crate::faults::{self, FaultPlan, FaultsError, Lens};
 use crate::scenario::Scenario;
 use crate::world::chance::Chance;
 use crate::world::{World, WorldError, WorldOptions};
@@ -104,9 +103,7 @@ pub struct Street {
     world: World,
     houses: Vec<House>,
     faces: Vec<Face>,
-    faults: FaultPlan,
-    /// The spells under way, by number and position of the house, so that each is told once.
-    told: BTreeSet<(usize, usize)>,
+    lens: Lens,
 }
 
 impl Street {
@@ -128,11 +125,12 @@ impl Street {
             let (house, addr) = match (&options.broker, equipment.face.is_mqtt()) {
                 (Some(broker), true) => {
                     let client = client_id(&equipment.face, customer.id.as_str());
-                    (House::Mqtt(Publisher::start(broker, &client, &equipment.face)), None)
+                    let chance = Chance::new(options.faults.seed, customer.id.as_str());
+                    (House::Mqtt(Publisher::start(broker, &client, &equipment.face, chance)), None)
                 }
                 _ => {
                     let addr = address(options, index, scenario.customers.len())?;
-                    let scene = Scene { image: world.device_image(index), faults: Vec::new() };
+                    let scene = Scene::of(world.device_image(index));
                     let chance = Chance::new(options.faults.seed, customer.id.as_str());
                     let house =
                         ModbusHouse::start(addr, scene, chance).await.map_err(|source| {
@@ -146,9 +144,10 @@ impl Street {
             faces.push(Face::describe(customer.id.clone(), bus, equipment, addr));
             houses.push(house);
         }
-        options.faults.check(&faces)?;
-        let faults = options.faults.clone();
-        let mut street = Self { world, houses, faces, faults, told: BTreeSet::new() };
+        let plan = options.faults.clone().drawn(&faces, world.now_ms());
+        plan.check(&faces)?;
+        let lens = Lens::new(plan);
+        let mut street = Self { world, houses, faces, lens };
         street.await_broker(options).await?;
         street.show();
         Ok(street)
@@ -183,7 +182,7 @@ impl Street {
     /// What goes wrong.
     #[must_use]
     pub const fn faults(&self) -> &FaultPlan {
-        &self.faults
+        self.lens.plan()
     }
 
     /// Telegrams that were lost because the broker was away or too slow.
@@ -241,42 +240,21 @@ impl Street {
         Ok(true)
     }
 
-    /// Shows the world's images to the outside, with the faults of this moment.
+    /// Shows what the houses are, through their faults.
     fn show(&mut self) {
-        let now_ms = self.world.now_ms();
-        self.tell(now_ms);
         for (index, house) in self.houses.iter_mut().enumerate() {
-            let face = &self.faces[index];
-            let mut image = self.world.device_image(index);
-            for (_, spell) in self.faults.at(face, now_ms) {
-                bent(Arc::make_mut(&mut image), spell.unit(&face.kind), &spell.fault);
-            }
+            let scene = self.lens.look(faults::House {
+                index,
+                face: &self.faces[index],
+                equipment: self.world.equipment(index),
+                truth: self.world.customer(index),
+                image: self.world.device_image(index),
+            });
             match house {
-                House::Modbus(house) => {
-                    let faults = self.faults.on_the_wire(face, now_ms);
-                    house.show(Scene { image, faults });
-                }
-                House::Mqtt(publisher) => publisher.publish(&image.telegrams),
+                House::Modbus(house) => house.show(scene),
+                House::Mqtt(publisher) => publisher.publish(&scene.image.telegrams, &scene.faults),
             }
         }
-    }
-
-    /// Says which faults begin and which are over.
-    fn tell(&mut self, now_ms: i64) {
-        let mut present = BTreeSet::new();
-        for (index, face) in self.faces.iter().enumerate() {
-            for (number, spell) in self.faults.at(face, now_ms) {
-                present.insert((number, index));
-                if !self.told.contains(&(number, index)) {
-                    tracing::info!("{}, from {}: {spell}", face.customer, at(now_ms));
-                }
-            }
-        }
-        for &(number, index) in self.told.difference(&present) {
-            let (customer, spell) = (&self.faces[index].customer, &self.faults.spells[number]);
-            tracing::info!("{customer}, over at {}: {spell}", at(now_ms));
-        }
-        self.told = present;
     }
 
     /// Follows the clock until the scenario's block of slots, or `until_ms`, is over: every slot
@@ -302,12 +280,6 @@ impl Street {
         }
         Ok(())
     }
-}
-
-/// A moment as text: its slot, and how many seconds of it are over.
-fn at(now_ms: i64) -> String {
-    let slot = Slot::at_ms(now_ms);
-    format!("{slot} + {} s", (now_ms - slot.start_ms()) / 1_000)
 }
 
 /// The address of a customer's server.

@@ -3,6 +3,7 @@
 pub mod backtest;
 pub mod bench;
 pub mod bench_peers;
+pub mod campaign;
 pub mod demo;
 pub mod serve;
 

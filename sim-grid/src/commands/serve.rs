@@ -51,6 +51,9 @@ pub struct ServeArgs {
     /// What goes wrong (docs/faults.md); faults.toml of the scenario's folder if left out and there.
     #[arg(long)]
     faults: Option<PathBuf>,
+    /// Draw faults for every house from this seed instead, as `sim-grid campaign` does.
+    #[arg(long, conflicts_with = "faults")]
+    campaign: Option<u64>,
     /// Print where everything is as one JSON document instead of a table.
     #[arg(long)]
     json: bool,
@@ -130,6 +133,9 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
 
 /// What goes wrong, if anybody says so.
 fn faults(args: &ServeArgs) -> anyhow::Result<FaultPlan> {
+    if let Some(seed) = args.campaign {
+        return Ok(FaultPlan::campaign(seed, i64::MAX));
+    }
     let usual = args.scenario.join("faults.toml");
     let file = match &args.faults {
         Some(file) => file,

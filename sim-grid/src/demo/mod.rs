@@ -19,6 +19,7 @@ use controller::run::Running;
 use units::{PointId, Slot};
 
 pub use households::Household;
+pub(crate) use plan::{Plan, free_address};
 pub use sharing::{KeyKind, SharingChoice};
 
 use crate::faces::{BrokerUrl, FaceKind};

@@ -23,9 +23,9 @@ use crate::world::chance::Chance;
 use crate::world::{World, WorldOptions};
 
 /// Everything that is decided before the first part starts.
-pub(super) struct Plan {
-    pub(super) options: DemoOptions,
-    pub(super) broker: BrokerUrl,
+pub(crate) struct Plan {
+    pub(crate) options: DemoOptions,
+    pub(crate) broker: BrokerUrl,
     /// Where the broker in the process listens; none when there is another.
     listen: Option<SocketAddr>,
     community: CommunityId,
@@ -36,7 +36,7 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Makes keys where there are none and writes the controller's configuration.
-    pub(super) fn make(options: DemoOptions, scenario: &Scenario) -> anyhow::Result<Self> {
+    pub(crate) fn make(options: DemoOptions, scenario: &Scenario) -> anyhow::Result<Self> {
         let names: Vec<&str> = scenario.tariffs.iter().map(|tariff| tariff.name.as_str()).collect();
         let Some(tariff) = scenario.tariff(options.tariff.as_deref()) else {
             bail!("there is no such tariff; the scenario has: {}", names.join(", "));
@@ -69,11 +69,16 @@ impl Plan {
         Ok(plan)
     }
 
-    pub(super) fn controller_file(&self) -> PathBuf {
+    /// Name of the community.
+    pub(crate) const fn community(&self) -> &CommunityId {
+        &self.community
+    }
+
+    pub(crate) fn controller_file(&self) -> PathBuf {
         self.options.data_dir.join("controller.toml")
     }
 
-    pub(super) fn controller_config(&self) -> anyhow::Result<ControllerConfig> {
+    pub(crate) fn controller_config(&self) -> anyhow::Result<ControllerConfig> {
         Ok(ControllerConfig::load(&self.controller_file())?)
     }
 
@@ -159,7 +164,7 @@ impl Plan {
     }
 
     /// Writes the configuration of a household's agent.
-    pub(super) fn write_agent(&self, face: &Face) -> anyhow::Result<PathBuf> {
+    pub(crate) fn write_agent(&self, face: &Face) -> anyhow::Result<PathBuf> {
         let bidding = BiddingConfig {
             insist_percent: self.insists[&face.customer],
             ..BiddingConfig::default()
@@ -266,7 +271,7 @@ fn points(scenario: &Scenario) -> Vec<PointId> {
 }
 
 /// A port that nobody listens on right now.
-fn free_address() -> anyhow::Result<SocketAddr> {
+pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
     let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
     Ok(probe.local_addr()?)
 }

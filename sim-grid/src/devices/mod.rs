@@ -1,5 +1,6 @@
 //! The devices of the houses, as pure functions from what is the case to what they show.
 
+pub(crate) mod altered;
 mod block;
 mod eastron;
 mod image;

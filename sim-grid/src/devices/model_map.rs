@@ -75,11 +75,16 @@ pub(super) struct Model {
 
 /// A model that the devices implement.
 pub(super) fn model(id: u16) -> &'static Model {
+    known_model(id).expect("only shipped models are asked for")
+}
+
+/// A model, if the devices implement it.
+pub(super) fn known_model(id: u16) -> Option<&'static Model> {
     static MODELS: OnceLock<BTreeMap<u16, Model>> = OnceLock::new();
     let models = MODELS.get_or_init(|| {
         parse(include_str!("sunspec_models.txt")).expect("the shipped model file is well-formed")
     });
-    models.get(&id).expect("only shipped models are asked for")
+    models.get(&id)
 }
 
 fn parse(text: &str) -> Option<BTreeMap<u16, Model>> {

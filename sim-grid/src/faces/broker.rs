@@ -35,6 +35,11 @@ impl BrokerUrl {
         Self { host: host.into(), port, login: None }
     }
 
+    /// Host and port.
+    pub(crate) fn place(&self) -> (&str, u16) {
+        (&self.host, self.port)
+    }
+
     /// Connection options for a client.
     pub(crate) fn options(&self, client_id: &str) -> MqttOptions {
         let mut options = MqttOptions::new(client_id, self.host.clone(), self.port);

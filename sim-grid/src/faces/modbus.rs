@@ -36,11 +36,18 @@ const NO_SUCH_UNIT: Refusal = Refusal(11);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Scene {
     pub image: Arc<DeviceImage>,
-    /// Faults on the wire.
+    /// What every second question of a client is answered from, if not from the same.
+    pub other: Option<Arc<DeviceImage>>,
+    /// Faults on the wire, or of messages.
     pub faults: Vec<Active>,
 }
 
 impl Scene {
+    /// A house with nothing the matter.
+    pub const fn of(image: Arc<DeviceImage>) -> Self {
+        Self { image, other: None, faults: Vec::new() }
+    }
+
     /// What becomes of a second client, where there is room for one only.
     fn single_client(&self) -> Option<Newcomer> {
         self.faults.iter().find_map(|active| match active.fault {
@@ -126,7 +133,11 @@ async fn converse(
     let opened = clock::stopwatch();
     while let Some(request) = Request::read(&mut stream).await? {
         let scene = Arc::clone(&scene.borrow());
-        let right = request.frame(answer(&scene.image, &request));
+        let image = match (&scene.other, memory.turn()) {
+            (Some(other), true) => other,
+            _ => &scene.image,
+        };
+        let right = request.frame(answer(image, &request));
         match react(&scene.faults, &mut memory, opened.elapsed(), right) {
             Reaction::Answer { frame, after } => {
                 if !after.is_zero() {

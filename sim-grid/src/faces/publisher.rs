@@ -15,6 +15,8 @@ use tokio::task::JoinSet;
 
 use super::broker::BrokerUrl;
 use crate::devices::{MeterFace, Telegram, presence};
+use crate::faults::{Active, Fault};
+use crate::world::chance::Chance;
 
 /// Messages that may wait for the network.
 const QUEUE: usize = 128;
@@ -27,6 +29,12 @@ pub(crate) struct Publisher {
     client: AsyncClient,
     line: Arc<Line>,
     dropped: u64,
+    /// Draws what happens only now and then.
+    chance: Chance,
+    /// The telegrams before.
+    previous: Vec<Telegram>,
+    /// Whether the broker was told to keep some.
+    kept: bool,
     _connection: JoinSet<()>,
 }
 
@@ -41,8 +49,8 @@ struct Line {
 }
 
 impl Publisher {
-    /// Starts to connect; returns at once.
-    pub fn start(broker: &BrokerUrl, client_id: &str, face: &MeterFace) -> Self {
+    /// Starts to connect; returns at once. `chance` draws what happens only now and then.
+    pub fn start(broker: &BrokerUrl, client_id: &str, face: &MeterFace, chance: Chance) -> Self {
         let mut options = broker.options(client_id);
         let presence = presence(face);
         if let Some(presence) = &presence {
@@ -68,17 +76,37 @@ impl Publisher {
         });
         let mut connection = JoinSet::new();
         connection.spawn(stay_connected(events, client.clone(), Arc::clone(&line), hello));
-        Self { client, line, dropped: 0, _connection: connection }
+        let (previous, kept) = (Vec::new(), false);
+        Self { client, line, dropped: 0, chance, previous, kept, _connection: connection }
     }
 
     /// Sends telegrams, or drops them when the broker is away or does not keep up.
-    pub fn publish(&mut self, telegrams: &[Telegram]) {
+    pub fn publish(&mut self, telegrams: &[Telegram], faults: &[Active]) {
         if !self.line.connected.load(Ordering::Acquire) {
             self.dropped += telegrams.len() as u64;
             return;
         }
+        let mut has = |wanted: &Fault| {
+            let active = faults.iter().find(|active| active.fault == *wanted);
+            active.is_some_and(|active| self.chance.between(0, 100) < active.chance_percent.into())
+        };
+        let keeps = has(&Fault::RetainedStale {});
+        let (twice, later) =
+            (has(&Fault::Duplicate { late: false }), has(&Fault::Duplicate { late: true }));
+        let previous = std::mem::replace(&mut self.previous, telegrams.to_vec());
+        self.send(telegrams, keeps && !self.kept);
+        self.kept = keeps;
+        if twice {
+            self.send(telegrams, false);
+        }
+        if later {
+            self.send(&previous, false);
+        }
+    }
+
+    fn send(&mut self, telegrams: &[Telegram], retain: bool) {
         for telegram in telegrams {
-            if !self.line.submit(&self.client, telegram, false) {
+            if !self.line.submit(&self.client, telegram, retain) {
                 self.dropped += 1;
             }
         }

@@ -4,10 +4,13 @@
 //! file (`faults.toml`) or drawn from a seed. It is pure: the same plan and the same moments give
 //! the same spells. The street looks up what is the matter at each moment and hands it on: what
 //! happens on the wire to the Modbus server of a house (`wire`), what a device shows to its image
-//! (`image`). Nothing of it reaches the world: what really flowed stays known.
+//! (`value` before it is drawn, `image` after). Nothing of it reaches the world: what really flowed stays known.
 
+mod chance;
 mod image;
+mod lens;
 mod plan;
+mod value;
 mod wire;
 
 use std::fmt;
@@ -17,6 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use plan::{FaultPlan, FaultsError, Spell};
 
 pub(crate) use image::bent;
+pub(crate) use lens::{House, Lens};
 pub(crate) use wire::{Active, Memory, Reaction, react};
 
 /// What a device does that it should not.
@@ -74,6 +78,64 @@ pub enum Fault {
         /// Wire address of the marker: 0, 40001 or 50000.
         address: u16,
     },
+    /// While the sun is down, an inverter has no value for anything, and 0 on its counter.
+    AsleepAtNight {},
+    /// Every energy counter shows 0.
+    CounterZero {},
+    /// Every energy counter falls back a little.
+    CounterDip {
+        /// By how much, Wh.
+        wh: u32,
+    },
+    /// Every energy counter shows more than ever flowed.
+    CounterJump {
+        /// By how much, Wh.
+        wh: u32,
+    },
+    /// Another device hangs there: it has counted little, and the meter has another serial number.
+    Exchange {
+        /// What its counters showed at first, Wh.
+        #[serde(default)]
+        counted_wh: u32,
+    },
+    /// The counters come to the end of their 32 bits, and start again.
+    Rollover {
+        /// Wh until then.
+        left_wh: u32,
+    },
+    /// Power has the other sign.
+    SignFlip {
+        /// Whether the registers of import and export change places, too.
+        #[serde(default)]
+        registers: bool,
+    },
+    /// A meter that counts import and export of each phase by itself.
+    PerPhase {
+        /// What the first phase takes more than the average, W; the others have half of it less.
+        unbalance_w: u32,
+    },
+    /// Powers and energies of a SunSpec device have fewer digits.
+    ScaleFactor {
+        /// How many fewer, 1 to 3.
+        shift: u8,
+    },
+    /// The scale factors of a SunSpec device change from answer to answer.
+    TornScaleFactor {},
+    /// Numbers of several registers have the low word first, as after an update of the firmware.
+    WordOrder {},
+    /// The clock in the messages of a meter that publishes goes wrong.
+    DeviceClock {
+        /// How far ahead, seconds; negative: behind.
+        seconds: i32,
+    },
+    /// The first messages of the spell are kept by the broker, for whoever subscribes later.
+    RetainedStale {},
+    /// Messages come twice.
+    Duplicate {
+        /// Whether the second time is after the next ones.
+        #[serde(default)]
+        late: bool,
+    },
 }
 
 /// What a device with room for one client does with the second.
@@ -125,7 +187,34 @@ impl Fault {
     /// Whether only the registers of a SunSpec device can have it.
     #[must_use]
     pub const fn is_of_sunspec(&self) -> bool {
-        matches!(self, Self::ChainEnd { .. } | Self::Base { .. })
+        matches!(
+            self,
+            Self::ChainEnd { .. }
+                | Self::Base { .. }
+                | Self::AsleepAtNight {}
+                | Self::Rollover { .. }
+                | Self::ScaleFactor { .. }
+                | Self::TornScaleFactor {}
+        )
+    }
+
+    /// Whether it changes registers after they are drawn.
+    #[must_use]
+    pub const fn is_in_registers(&self) -> bool {
+        matches!(
+            self,
+            Self::ChainEnd { .. }
+                | Self::Base { .. }
+                | Self::AsleepAtNight {}
+                | Self::ScaleFactor { .. }
+                | Self::WordOrder {}
+        )
+    }
+
+    /// Whether it happens to messages on their way to the broker.
+    #[must_use]
+    pub const fn is_of_messages(&self) -> bool {
+        matches!(self, Self::RetainedStale {} | Self::Duplicate { .. })
     }
 
     /// What is impossible about its numbers, if anything.
@@ -146,6 +235,15 @@ impl Fault {
             }
             Self::Base { address } if ![0, 40_001, 50_000].contains(address) => {
                 Some(format!("address = {address}; a chain starts at 0, 40001 or 50000"))
+            }
+            Self::ScaleFactor { shift: shift @ (0 | 4..) } => {
+                Some(format!("shift = {shift} is not between 1 and 3"))
+            }
+            Self::Rollover { left_wh: 0 } => {
+                Some("left_wh = 0; the counter would have started again before".to_owned())
+            }
+            Self::DeviceClock { seconds } if seconds.unsigned_abs() > 86_400 => {
+                Some(format!("seconds = {seconds} is more than a day"))
             }
             _ => None,
         }
@@ -186,6 +284,26 @@ impl fmt::Display for Fault {
                 f.write_str("has a last model that leads back to itself")
             }
             Self::Base { address } => write!(f, "has its models from register {address}"),
+            Self::AsleepAtNight {} => f.write_str("has no values at night"),
+            Self::CounterZero {} => f.write_str("shows 0 on its counters"),
+            Self::CounterDip { wh } => write!(f, "shows {wh} Wh too little on its counters"),
+            Self::CounterJump { wh } => write!(f, "shows {wh} Wh too much on its counters"),
+            Self::Exchange { .. } => f.write_str("is exchanged"),
+            Self::Rollover { left_wh } => write!(f, "starts again from 0 after {left_wh} Wh"),
+            Self::SignFlip { registers: false } => f.write_str("shows power the other way round"),
+            Self::SignFlip { registers: true } => f.write_str("is wired the other way round"),
+            Self::PerPhase { unbalance_w } => {
+                write!(f, "counts each phase by itself, {unbalance_w} W out of balance")
+            }
+            Self::ScaleFactor { shift } => write!(f, "shows {shift} digits less"),
+            Self::TornScaleFactor {} => {
+                f.write_str("changes its scale factors from answer to answer")
+            }
+            Self::WordOrder {} => f.write_str("sends low words first"),
+            Self::DeviceClock { seconds } => write!(f, "has a clock that is off by {seconds} s"),
+            Self::RetainedStale {} => f.write_str("lets the broker keep its first messages"),
+            Self::Duplicate { late: false } => f.write_str("says everything twice"),
+            Self::Duplicate { late: true } => f.write_str("says everything again, later"),
         }
     }
 }

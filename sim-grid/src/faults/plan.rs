@@ -114,6 +114,14 @@ impl Spell {
         };
         let wanted = if self.fault.is_on_the_wire() && kind.modbus_addr().is_none() {
             "a device that is asked over Modbus"
+        } else if self.fault.is_of_messages() && kind.modbus_addr().is_some() {
+            "a meter that publishes"
+        } else if matches!(self.fault, Fault::DeviceClock { .. })
+            && !matches!(kind, FaceKind::Tasmota { .. } | FaceKind::Dsmr { .. })
+        {
+            "a meter with a clock in its messages"
+        } else if matches!(self.fault, Fault::WordOrder {}) && kind.modbus_addr().is_none() {
+            "a device that is asked over Modbus"
         } else if self.fault.is_of_sunspec() && !speaks_sunspec {
             "a SunSpec device"
         } else {
@@ -150,6 +158,8 @@ pub struct FaultPlan {
     pub spells: Vec<Spell>,
     /// Where they were read.
     file: PathBuf,
+    /// Draws further faults for every house, up to this moment.
+    campaign: Option<(u64, i64)>,
 }
 
 #[derive(Deserialize)]
@@ -176,13 +186,27 @@ impl FaultPlan {
     /// Nothing goes wrong.
     #[must_use]
     pub const fn none() -> Self {
-        Self { seed: 0, spells: Vec::new(), file: PathBuf::new() }
+        Self { seed: 0, spells: Vec::new(), file: PathBuf::new(), campaign: None }
     }
 
     /// A plan of these faults.
     #[must_use]
     pub fn new(seed: u64, spells: Vec<Spell>) -> Self {
-        Self { seed, spells, file: PathBuf::from("the campaign") }
+        Self { seed, spells, file: PathBuf::from("the campaign"), campaign: None }
+    }
+
+    /// A plan that is drawn when the street is known: all over it, until a moment of market time.
+    #[must_use]
+    pub fn campaign(seed: u64, until_ms: i64) -> Self {
+        Self { seed, campaign: Some((seed, until_ms)), ..Self::none() }
+    }
+
+    /// The same plan with what its campaign draws for these houses from a moment on.
+    pub(crate) fn drawn(mut self, faces: &[Face], from_ms: i64) -> Self {
+        if let Some((seed, until_ms)) = self.campaign.take() {
+            self.spells.extend(Self::draw(seed, faces, from_ms, until_ms).spells);
+        }
+        self
     }
 
     /// Reads a file.
@@ -212,7 +236,7 @@ impl FaultPlan {
                 reason: error.message().to_owned(),
             }
         })?;
-        let mut plan = Self { seed: parsed.seed, spells: Vec::new(), file: file.to_owned() };
+        let mut plan = Self { seed: parsed.seed, file: file.to_owned(), ..Self::none() };
         for (number, entry) in (1..).zip(parsed.fault) {
             let refuse = |(key, reason)| plan.impossible(number, key, reason);
             let spell = entry.spell().map_err(refuse)?;
@@ -263,10 +287,10 @@ impl FaultPlan {
         self.spells.iter().enumerate().filter(lasts)
     }
 
-    /// What happens on the wire of a house at a moment.
+    /// What happens on the wire of a house at a moment, or to its messages.
     pub(crate) fn on_the_wire(&self, face: &Face, market_ms: i64) -> Vec<Active> {
         self.at(face, market_ms)
-            .filter(|(_, spell)| spell.fault.is_on_the_wire())
+            .filter(|(_, spell)| spell.fault.is_on_the_wire() || spell.fault.is_of_messages())
             .map(|(_, spell)| Active {
                 unit: spell.unit(&face.kind),
                 fault: spell.fault.clone(),
@@ -295,6 +319,10 @@ impl Entry {
             Some(text) => parse_minute(&text).map_err(|reason| (key, reason)),
         };
         let from_ms = moment("from", self.from, i64::MIN)?;
+        if from_ms > i64::MIN && matches!(self.what, Fault::Rollover { .. }) {
+            let reason = "a counter cannot begin to be near its end; leave it out".to_owned();
+            return Err(("from", reason));
+        }
         let until_ms = moment("until", self.until, i64::MAX)?;
         if until_ms <= from_ms {
             return Err(("until", "it is over before it begins".to_owned()));

@@ -24,6 +24,7 @@ pub(crate) struct Active {
 pub(crate) struct Memory {
     /// Draws whether a fault happens.
     pub chance: Chance,
+    asked: u64,
     answered: u32,
     previous: Option<Vec<u8>>,
 }
@@ -31,7 +32,13 @@ pub(crate) struct Memory {
 impl Memory {
     /// Of a fresh connection.
     pub const fn new(chance: Chance) -> Self {
-        Self { chance, answered: 0, previous: None }
+        Self { chance, asked: 0, answered: 0, previous: None }
+    }
+
+    /// Counts a question; whether it is the second, the fourth and so on.
+    pub const fn turn(&mut self) -> bool {
+        self.asked += 1;
+        self.asked.is_multiple_of(2)
     }
 }
 

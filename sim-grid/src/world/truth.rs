@@ -64,7 +64,7 @@ pub struct BatteryTruth {
 
 impl CustomerTruth {
     /// Before the first measurement.
-    pub(super) const fn unmeasured(id: PointId) -> Self {
+    pub(crate) const fn unmeasured(id: PointId) -> Self {
         Self {
             id,
             at_ms: 0,

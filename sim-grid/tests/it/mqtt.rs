@@ -19,7 +19,7 @@ use crate::world::shipped;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A broker on a free port; it lives as long as the test process.
-async fn broker() -> SocketAddr {
+pub async fn broker() -> SocketAddr {
     let probe = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let listen = probe.local_addr().expect("bound");
     drop(probe);
@@ -53,10 +53,10 @@ async fn broker() -> SocketAddr {
 }
 
 /// A message: topic, payload, retained.
-type Heard = (String, String, bool);
+pub type Heard = (String, String, bool);
 
 /// Hears everything; returns once the subscription stands.
-async fn listen(broker: SocketAddr) -> mpsc::UnboundedReceiver<Heard> {
+pub async fn listen(broker: SocketAddr) -> mpsc::UnboundedReceiver<Heard> {
     let mut options = MqttOptions::new("listener", broker.ip().to_string(), broker.port());
     options.set_keep_alive(Duration::from_secs(20));
     let (client, mut events) = AsyncClient::new(options, 10);
@@ -88,7 +88,7 @@ async fn listen(broker: SocketAddr) -> mpsc::UnboundedReceiver<Heard> {
     receiver
 }
 
-async fn next(heard: &mut mpsc::UnboundedReceiver<Heard>) -> Heard {
+pub async fn next(heard: &mut mpsc::UnboundedReceiver<Heard>) -> Heard {
     timeout(PATIENCE, heard.recv()).await.expect("a message in time").expect("alive")
 }
 

@@ -1,7 +1,9 @@
 //! Devices that misbehave: by requests written by hand, and as the real agent sees them.
 
 mod agent;
+mod energy;
 mod plan;
+mod shown;
 mod wire;
 
 use std::net::SocketAddr;
@@ -14,7 +16,7 @@ use sim_grid::street::{Street, StreetOptions};
 
 use crate::small;
 
-/// The small street: H1 with an SDM630 beside an inverter, H2 and B1 with SunSpec.
+/// The small street: H1 and H2 with SunSpec, B1 with an SDM630.
 pub fn scenario() -> Arc<Scenario> {
     Arc::new(small::load(&small::files()).expect("loads"))
 }
