@@ -168,3 +168,25 @@ async fn a_broker_that_is_away_for_thirty_seconds_loses_nothing() {
     }
     println!("a broker that was away: {:.1} s", started.elapsed().as_secs_f64());
 }
+
+/// Three quarters of a minute in which devices misbehave and whatever reads them is killed, with the
+/// program that does this for as long as one likes.
+#[test]
+fn a_bad_minute_leaves_nothing_lost_doubled_or_made_up() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let street = folder.path().join("six-houses");
+    scenario::write(&street);
+    let street = street.to_str().expect("text");
+    let mut arguments = vec!["campaign", "--scenario", street, "--from", scenario::FROM, "--json"];
+    arguments.extend(["--minutes", "0.75", "--speed", "225", "--seed", "4"]);
+    let said = programs::run("sim-grid", &arguments);
+    let told: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    let verdict = &told["verdict"];
+    assert!(told["kills"].as_u64() >= Some(3), "{told}");
+    assert!(verdict["readings"].as_u64() >= Some(40), "{told}");
+    for nothing in ["gaps", "duplicates", "too_much", "wrong_bills"] {
+        assert_eq!(verdict[nothing], 0, "{told}");
+    }
+    assert_eq!(verdict["whole"], 6, "{told}");
+    println!("{told}");
+}

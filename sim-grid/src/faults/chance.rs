@@ -106,7 +106,11 @@ fn asked(chance: &mut Chance) -> (Fault, Option<UnitRole>) {
     ];
     let count = u64::try_from(faults.len()).expect("a list");
     let fault = faults[index(chance, count)].clone();
-    let device = if fault.is_of_the_port() { None } else { Some(UnitRole::Meter) };
+    let device = match fault {
+        Fault::AsleepAtNight {} => Some(UnitRole::Inverter),
+        _ if fault.is_of_the_port() => None,
+        _ => Some(UnitRole::Meter),
+    };
     (fault, device)
 }
 

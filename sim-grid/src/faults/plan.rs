@@ -112,7 +112,13 @@ impl Spell {
             (FaceKind::Sdm630 { .. }, Some(device)) => device != UnitRole::Meter,
             _ => kind.unit_of(UnitRole::Inverter).is_some(),
         };
-        let wanted = if self.fault.is_on_the_wire() && kind.modbus_addr().is_none() {
+        let is_of_inverters = matches!(self.fault, Fault::AsleepAtNight {});
+        let wanted = if is_of_inverters
+            && (self.device.is_some_and(|device| device != UnitRole::Inverter)
+                || kind.unit_of(UnitRole::Inverter).is_none())
+        {
+            "an inverter"
+        } else if self.fault.is_on_the_wire() && kind.modbus_addr().is_none() {
             "a device that is asked over Modbus"
         } else if self.fault.is_of_messages() && kind.modbus_addr().is_some() {
             "a meter that publishes"
