@@ -188,6 +188,19 @@ async fn a_chain_that_leads_back_to_itself_ends_with_a_reason() {
     }
 }
 
+/// Registers counted from 1: nothing stands where it should, and the reason says where it was looked for.
+#[tokio::test]
+async fn a_device_that_counts_registers_from_1_is_not_misread() {
+    let street = street(vec![of(UnitRole::Meter, Fault::Base { address: 40_001 })]).await;
+    match Home::new(&street, "H2", TIMEOUT_MS).read_meter().await {
+        Ok(readout) => {
+            assert_right(&street, "H2", UnitRole::Meter, &readout);
+            assert!(says_all(&street, "H2", UnitRole::Meter, &readout));
+        }
+        Err(error) => assert!(error.to_string().contains("40000"), "{error}"),
+    }
+}
+
 /// Each of these keeps one device silent, and costs the others behind the same port nothing.
 #[tokio::test]
 async fn one_faulty_unit_leaves_the_others_alone() {
