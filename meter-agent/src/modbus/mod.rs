@@ -8,17 +8,16 @@
 //!
 //! Nothing here can write: the only request that exists is a [`Read`], function 3 or 4.
 
-mod frame;
 mod line;
 mod read;
 mod steps;
+mod tap;
 mod turns;
 mod unit;
 mod wire;
 
-pub use frame::Framing;
 pub use line::{Ask, Guest, Line};
 pub use read::{Exception, Function, MAX_REGISTERS, Read, ReadError};
 pub use turns::Rank;
 pub use unit::Unit;
-pub use wire::Place;
+pub use wire::{Framing, Place};

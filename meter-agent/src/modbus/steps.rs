@@ -62,6 +62,20 @@ impl Steps {
         found.and_then(|at| self.owed.remove(at)).is_some()
     }
 
+    /// An answer has come from another unit, or of another function, than was asked: whether anybody
+    /// owed one of this function and length. 0 registers stand for a refusal, which settles nothing:
+    /// the same question may be refused again.
+    pub fn settle_any(&mut self, shape: Option<(u8, usize)>) -> bool {
+        let Some((function, count)) = shape else { return false };
+        let found = self.owed.iter().position(|((_, asked, owed), _)| {
+            asked.code() == function && (count == 0 || usize::from(*owed) == count)
+        });
+        if let Some(at) = found.filter(|_| count > 0) {
+            self.owed.remove(at);
+        }
+        found.is_some()
+    }
+
     /// The unit has answered a marker, or has been quiet for so long that nothing comes any more.
     pub fn clear(&mut self, unit: u8) {
         self.owed.retain(|((owing, ..), _)| *owing != unit);

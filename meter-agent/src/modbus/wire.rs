@@ -1,18 +1,24 @@
 //! A connection that carries requests and answers: TCP in either framing, or a serial port.
+//!
+//! tokio-modbus makes frames of questions and answers of frames. It gives up a question and takes
+//! its late answer for the next one's (its issue 324), so that here each question in RTU gets a client
+//! of its own on a line that is quiet, and a TCP connection ends with its first mishap. For that the
+//! bytes stay within reach: client and wire share a [`Tap`].
 
 use std::fmt;
-use std::future::poll_fn;
-use std::pin::Pin;
-use std::task::Poll;
+use std::io;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio_modbus::client::{Client, Context, rtu, tcp};
+use tokio_modbus::prelude::SlaveContext;
+use tokio_modbus::{Error, ExceptionResponse, ProtocolError, Request, Response, Slave};
 
-use super::frame::{Content, Frame, Framing, MAX_FRAME, Parsed};
-use super::read::{Exception, Read, ReadError};
+use super::read::{Exception, Function, Read, ReadError};
 use super::steps::Steps;
+use super::tap::{MAX_FRAME, Tap};
 use crate::serial::{SerialConfig, SerialPort};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,6 +28,18 @@ const GATEWAY_QUIET: Duration = Duration::from_millis(30);
 const MOST_NOISE: Duration = Duration::from_millis(500);
 /// Unanswered questions in a row after which a TCP connection is not trusted any more.
 const MOST_SILENCES: u32 = 2;
+
+/// A question whose line brings answers to earlier ones first is asked so often at most.
+const MOST_TRIES: u32 = 3;
+
+/// How bytes become requests and answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// Modbus TCP: every answer names its question.
+    Tcp,
+    /// RTU, on a serial line or through a gateway that passes bytes on.
+    Rtu,
+}
 
 /// Where a line leads.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,19 +78,14 @@ impl fmt::Display for Place {
     }
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
-
 /// An open connection.
 pub struct Wire {
-    stream: Box<dyn Stream>,
+    tap: Tap,
     framing: Framing,
-    transaction: u16,
-    /// What has come and was not taken yet; at most a frame.
-    inbox: Vec<u8>,
+    /// The client of a TCP connection; in RTU each question has its own.
+    client: Option<Context>,
     /// How long nothing may come before RTU counts as quiet.
     quiet: Duration,
-    last_byte: Instant,
     /// Something may still come that was not asked for by the next question.
     unsettled: bool,
     silences: u32,
@@ -88,28 +101,30 @@ impl Wire {
     pub async fn open(place: &Place) -> Result<Self, ReadError> {
         let unreachable =
             |reason: String| ReadError::Unreachable { place: place.to_string(), reason };
-        let (stream, quiet): (Box<dyn Stream>, Duration) = match place {
+        let (tap, quiet) = match place {
             Place::Tcp(host) | Place::RtuOverTcp(host) => {
                 let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(host))
                     .await
                     .map_err(|_| unreachable(format!("no answer within {CONNECT_TIMEOUT:?}")))?
                     .map_err(|error| unreachable(error.to_string()))?;
                 stream.set_nodelay(true).map_err(|error| unreachable(error.to_string()))?;
-                (Box::new(stream), GATEWAY_QUIET)
+                (Tap::new(stream), GATEWAY_QUIET)
             }
             Place::Serial(config) => {
                 let port =
                     SerialPort::open(config).map_err(|error| unreachable(error.to_string()))?;
-                (Box::new(port), config.frame_gap())
+                (Tap::new(port), config.frame_gap())
             }
         };
+        let client = match place {
+            Place::Tcp(_) => Some(tcp::attach_slave(tap.clone(), Slave(0))),
+            Place::RtuOverTcp(_) | Place::Serial(_) => None,
+        };
         Ok(Self {
-            stream,
+            tap,
             framing: place.framing(),
-            transaction: 0,
-            inbox: Vec::with_capacity(MAX_FRAME),
+            client,
             quiet,
-            last_byte: Instant::now(),
             unsettled: place.framing() == Framing::Rtu,
             silences: 0,
             is_tcp: !matches!(place, Place::Serial(_)),
@@ -124,24 +139,11 @@ impl Wire {
 
     /// Looks whether the other side has hung up, or said something unasked, since the last answer.
     pub async fn look(&mut self) {
-        let mut bytes = [0; MAX_FRAME];
-        let mut buffer = ReadBuf::new(&mut bytes);
-        let looked = poll_fn(|context| {
-            Poll::Ready(match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
-                Poll::Pending => None,
-                Poll::Ready(outcome) => Some(outcome),
-            })
-        });
-        match looked.await {
+        match self.tap.look().await {
             None => {}
-            Some(Ok(())) if !buffer.filled().is_empty() => {
-                self.unsettled = true;
-                self.last_byte = Instant::now();
-            }
+            Some(Ok(1..)) => self.unsettled = true,
             Some(_) => self.spent = true,
         }
-        self.unsettled |= !self.inbox.is_empty();
-        self.inbox.clear();
         // Over TCP an answer that nobody waits for says that question and answer are out of step.
         self.spent |= self.unsettled && self.framing == Framing::Tcp;
     }
@@ -157,16 +159,17 @@ impl Wire {
         steps: &mut Steps,
     ) -> Result<Vec<u16>, ReadError> {
         let unit = read.unit();
-        if self.framing == Framing::Rtu {
-            self.settle(unit).await?;
-        }
-        let outcome = match timeout(limit, self.ask(read, steps)).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                let timeout_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-                Err(ReadError::Timeout { unit, timeout_ms })
+        let asked = match self.framing {
+            Framing::Tcp => timeout(limit, self.ask(read, steps)).await,
+            Framing::Rtu => {
+                self.settle(unit).await?;
+                timeout(limit, self.ask_in_rtu(read, steps)).await
             }
         };
+        let outcome = asked.unwrap_or_else(|_| {
+            let timeout_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+            Err(ReadError::Timeout { unit, timeout_ms })
+        });
         let is_timeout = matches!(outcome, Err(ReadError::Timeout { .. }));
         match &outcome {
             Ok(_) => self.silences = 0,
@@ -190,78 +193,76 @@ impl Wire {
     }
 
     async fn ask(&mut self, read: Read, steps: &mut Steps) -> Result<Vec<u16>, ReadError> {
-        let unit = read.unit();
-        self.transaction = self.transaction.wrapping_add(1);
-        let request = self.framing.request(self.transaction, read);
-        let sent = async {
-            self.stream.write_all(&request).await?;
-            self.stream.flush().await
-        };
-        if let Err(error) = sent.await {
-            return Err(self.lost(unit, &error.to_string()));
-        }
-        let mut echo = self.framing == Framing::Rtu;
-        loop {
-            // Adapters for two-wire lines may hear themselves. No answer begins with its question.
-            if echo && self.inbox.starts_with(&request) {
-                self.inbox.drain(..request.len());
-                echo = false;
-            }
-            match self.framing.parse(&self.inbox) {
-                Parsed::Part => self.fill(unit).await?,
-                Parsed::Garbage(_) if echo && request.starts_with(&self.inbox) => {
-                    self.fill(unit).await?;
-                }
-                Parsed::Garbage(reason) => return Err(ReadError::Broken { unit, reason }),
-                Parsed::Whole(frame) => {
-                    self.inbox.drain(..frame.length);
-                    if let Some(outcome) = self.judge(read, frame, steps) {
-                        return outcome;
-                    }
-                }
+        let client = self.client.as_mut().expect("a TCP connection has one");
+        client.set_slave(Slave(read.unit()));
+        let answer = client.call(request(read)).await;
+        match self.judge(read, answer, steps) {
+            Judged::Final(outcome) => outcome,
+            Judged::Owed => {
+                let reason = "an earlier answer came in its place".to_owned();
+                Err(ReadError::Broken { unit: read.unit(), reason })
             }
         }
     }
 
-    /// Whether a frame is the answer; `None` for one that was owed, after which it may still come.
-    fn judge(
-        &self,
-        read: Read,
-        frame: Frame,
-        steps: &mut Steps,
-    ) -> Option<Result<Vec<u16>, ReadError>> {
-        let Frame { transaction, unit: from, function, content, .. } = frame;
+    /// Asks with a client that knows of nothing before. Answers that were owed may come first; then
+    /// the line is left to fall silent, and asked again.
+    async fn ask_in_rtu(&mut self, read: Read, steps: &mut Steps) -> Result<Vec<u16>, ReadError> {
+        let unit = read.unit();
+        for _ in 0..MOST_TRIES {
+            self.tap.expect_echo();
+            let answer = rtu::attach_slave(self.tap.clone(), Slave(unit)).call(request(read)).await;
+            match self.judge(read, answer, steps) {
+                Judged::Final(outcome) => return outcome,
+                Judged::Owed => {
+                    steps.give_up(read, Instant::now());
+                    self.unsettled = true;
+                    self.settle(unit).await?;
+                }
+            }
+        }
+        let reason = "the line brings nothing but earlier answers".to_owned();
+        Err(ReadError::Broken { unit, reason })
+    }
+
+    /// What a client heard: the answer, or one that was owed.
+    fn judge(&mut self, read: Read, answer: Answer, steps: &mut Steps) -> Judged {
         let (unit, expected) = (read.unit(), read.count());
-        let broken = |reason: String| Some(Err(ReadError::Broken { unit, reason }));
-        if transaction.is_some_and(|transaction| transaction != self.transaction) {
-            return broken("the answer is for another question".to_owned());
-        }
-        let own = from == unit && function == read.function().code();
-        let words = match content {
-            Content::Exception(code) if own => {
-                let code = Exception(code);
-                let address = read.address();
-                return Some(Err(ReadError::Exception { unit, address, code }));
+        let broken = |reason: String| Judged::Final(Err(ReadError::Broken { unit, reason }));
+        let words = match answer {
+            Ok(Ok(Response::ReadHoldingRegisters(words) | Response::ReadInputRegisters(words))) => {
+                words
             }
-            // A late refusal of something else.
-            Content::Exception(_) if self.framing == Framing::Rtu && steps.owes(from) => {
-                return None;
+            Ok(Ok(other)) => return broken(format!("an answer to no reading: {other:?}")),
+            Ok(Err(code)) => {
+                let (code, address) = (Exception(code.into()), read.address());
+                return Judged::Final(Err(ReadError::Exception { unit, address, code }));
             }
-            Content::Exception(_) => return broken(format!("unit {from} refuses in its place")),
-            Content::Words(words) => words,
+            Err(Error::Transport(error)) => {
+                self.spent |= error.kind() != io::ErrorKind::InvalidData || self.is_tcp;
+                return broken(format!("the connection broke: {}", in_words(&error)));
+            }
+            Err(Error::Protocol(
+                ProtocolError::HeaderMismatch { result, .. }
+                | ProtocolError::FunctionCodeMismatch { result, .. },
+            )) => {
+                let is_owed = self.framing == Framing::Rtu && steps.settle_any(shape(&result));
+                return if is_owed {
+                    Judged::Owed
+                } else {
+                    broken("the answer is for another question".to_owned())
+                };
+            }
         };
-        if own && words.len() == usize::from(expected) {
-            return Some(Ok(words));
-        }
-        let was_owed = steps.settle(from, function, words.len());
-        if was_owed && self.framing == Framing::Rtu {
-            return None;
+        if words.len() == usize::from(expected) {
+            return Judged::Final(Ok(words));
         }
         let found = words.len();
-        if own {
-            return Some(Err(ReadError::WrongLength { unit, found, expected }));
+        let was_owed = steps.settle(unit, read.function().code(), found);
+        if was_owed && self.framing == Framing::Rtu {
+            return Judged::Owed;
         }
-        broken(format!("unit {from} answers function {function} in its place"))
+        Judged::Final(Err(ReadError::WrongLength { unit, found, expected }))
     }
 
     /// Waits until nothing comes any more, and throws away what came.
@@ -270,9 +271,9 @@ impl Wire {
             let end = Instant::now() + MOST_NOISE.max(self.quiet * 2);
             loop {
                 let mut bytes = [0; MAX_FRAME];
-                match timeout(self.quiet, self.stream.read(&mut bytes)).await {
+                match timeout(self.quiet, self.tap.read(&mut bytes)).await {
                     Err(_) => break,
-                    Ok(Ok(1..)) if Instant::now() < end => self.last_byte = Instant::now(),
+                    Ok(Ok(1..)) if Instant::now() < end => {}
                     Ok(Ok(1..)) => {
                         self.spent = self.is_tcp;
                         let reason = "the line is never quiet: another master, or the wrong speed?";
@@ -284,23 +285,9 @@ impl Wire {
             }
             self.unsettled = false;
         } else if !self.is_tcp {
-            sleep_until(self.last_byte + self.quiet).await;
+            sleep_until(self.tap.last_byte() + self.quiet).await;
         }
-        self.inbox.clear();
         Ok(())
-    }
-
-    async fn fill(&mut self, unit: u8) -> Result<(), ReadError> {
-        let mut bytes = [0; MAX_FRAME];
-        match self.stream.read(&mut bytes).await {
-            Ok(0) => Err(self.lost(unit, "closed by the other side")),
-            Ok(count) => {
-                self.last_byte = Instant::now();
-                self.inbox.extend_from_slice(&bytes[..count]);
-                Ok(())
-            }
-            Err(error) => Err(self.lost(unit, &error.to_string())),
-        }
     }
 
     fn lost(&mut self, unit: u8, reason: &str) -> ReadError {
@@ -313,7 +300,7 @@ impl Wire {
         let end = Instant::now() + span;
         let mut bytes = [0; MAX_FRAME];
         loop {
-            match timeout_at(end, self.stream.read(&mut bytes)).await {
+            match timeout_at(end, self.tap.read(&mut bytes)).await {
                 Err(_) => return,
                 Ok(Ok(1..)) => self.unsettled = true,
                 Ok(_) => {
@@ -322,5 +309,40 @@ impl Wire {
                 }
             }
         }
+    }
+}
+
+type Answer = Result<Result<Response, tokio_modbus::ExceptionCode>, Error>;
+
+/// What an answer turned out to be.
+enum Judged {
+    Final(Result<Vec<u16>, ReadError>),
+    /// One to an earlier question.
+    Owed,
+}
+
+fn request(read: Read) -> Request<'static> {
+    match read.function() {
+        Function::Holding => Request::ReadHoldingRegisters(read.address(), read.count()),
+        Function::Input => Request::ReadInputRegisters(read.address(), read.count()),
+    }
+}
+
+/// Function and number of registers of an answer from another unit or of another function; a refusal
+/// has no registers.
+fn shape(answer: &Result<Response, ExceptionResponse>) -> Option<(u8, usize)> {
+    match answer {
+        Ok(Response::ReadHoldingRegisters(words)) => Some((3, words.len())),
+        Ok(Response::ReadInputRegisters(words)) => Some((4, words.len())),
+        Ok(_) => None,
+        Err(refusal) => Some((refusal.function.value(), 0)),
+    }
+}
+
+/// The client tells the end of a stream as the system's newest error, which is none.
+fn in_words(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(0) => "closed by the other side".to_owned(),
+        _ => error.to_string(),
     }
 }

@@ -59,6 +59,7 @@ fn what_the_example_says_in_comments_works_too() {
                 "interval_s",
                 "discovery =",
                 "[metrics]",
+                "[proxy]",
                 "listen =",
             ]
             .iter()
