@@ -155,6 +155,8 @@ fn shells_and_man_know_every_command() {
     let commands: Vec<&str> = commands
         .lines()
         .take_while(|line| !line.is_empty())
+        // What is told of a command may take lines of its own, further in.
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
         .filter_map(|line| line.split_whitespace().next())
         .filter(|command| *command != "help")
         .collect();
