@@ -14,6 +14,8 @@ use crate::demo::{Demo, DemoOptions};
 
 /// Longest wait for one step of the street, real time.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// After this devices publish once more while an agent is waited for.
+const AGAIN: Duration = Duration::from_secs(2);
 /// Pause between two looks into the record.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -89,13 +91,26 @@ impl Day {
 
     /// Waits until every household has thought about an order for `slot`, and until the orders have
     /// arrived: the gate must not close on those that are still on their way.
-    async fn ordered(&self, slot: Slot) -> anyhow::Result<()> {
+    ///
+    /// Devices that publish do so again meanwhile, as they do in a street whose time runs: an agent
+    /// that listens only now would wait for ever in one that stands still.
+    async fn ordered(&mut self, slot: Slot) -> anyhow::Result<()> {
         let mut orders = 0;
-        for (point, household) in &self.demo.households {
+        let Demo { households, street, .. } = &mut self.demo;
+        for (point, household) in households {
             let mut status = household.watch();
-            let wanted = status
-                .wait_for(|status| status.considered_slot.is_some_and(|s| s >= slot.number()));
-            let waited = tokio::time::timeout(PATIENCE, wanted).await;
+            let considered = async {
+                loop {
+                    let wanted = status.wait_for(|status| {
+                        status.considered_slot.is_some_and(|s| s >= slot.number())
+                    });
+                    match tokio::time::timeout(AGAIN, wanted).await {
+                        Ok(found) => return found.map(|status| status.clone()),
+                        Err(_) => street.publish_again().await,
+                    }
+                }
+            };
+            let waited = tokio::time::timeout(PATIENCE, considered).await;
             let status = waited.with_context(|| format!("{point} does not consider {slot}"))??;
             orders += usize::from(status.ordered_slot.is_some_and(|s| s >= slot.number()));
         }
