@@ -125,12 +125,6 @@ impl Quantity {
         Self::ALL.iter().copied().find(|quantity| quantity.as_str() == name)
     }
 
-    /// Whether this is a cumulative register.
-    #[must_use]
-    pub fn is_energy(self) -> bool {
-        self.canonical_unit() == "mWh" && self != Self::EnergyCapacity
-    }
-
     /// Whether this is a power whose sign the market relies on.
     #[must_use]
     pub const fn is_signed_power(self) -> bool {

@@ -78,13 +78,6 @@ impl Readout {
             .map_or(Observed::Absent(Absence::NotYet), |figure| figure.value.clone())
     }
 
-    /// The value of one quantity, when it was true at `from_ms` or later.
-    #[must_use]
-    pub fn value_since(&self, quantity: Quantity, from_ms: i64) -> Option<i64> {
-        let figure = self.figures.get(&quantity)?;
-        figure.value.as_value().copied().filter(|_| figure.taken_ms >= from_ms)
-    }
-
     /// Takes over what `newer` knows; quantities it does not mention stay.
     pub fn merge(&mut self, newer: Self) {
         self.figures.extend(newer.figures);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::read::{Function, Read, ReadError};
+use super::read::{Read, ReadError};
 use super::steps::Steps;
 use super::turns::{Rank, Timing, Turn, Turns};
 use super::wire::{Place, Wire};
@@ -402,25 +402,5 @@ impl Served {
             }
         }
         Ok(self.wire.as_mut().expect("just connected"))
-    }
-}
-
-impl Line {
-    /// A poll of registers by number, for a person who looks at a device.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub async fn registers(
-        &self,
-        unit: u8,
-        function: u8,
-        address: u16,
-        count: u16,
-        timeout: Duration,
-    ) -> Result<Vec<u16>, ReadError> {
-        let read = Function::of_code(function)
-            .and_then(|function| Read::new(unit, function, address, count))
-            .ok_or(ReadError::Impossible { unit, function, address, count })?;
-        self.read(Ask::new(read, timeout)).await
     }
 }

@@ -20,4 +20,4 @@ pub use line::{Ask, Guest, Line};
 pub use read::{Exception, Function, MAX_REGISTERS, Read, ReadError};
 pub use turns::Rank;
 pub use unit::Unit;
-pub use wire::{Framing, Place};
+pub use wire::Place;

@@ -55,25 +55,20 @@ impl Steps {
     }
 
     /// An answer of this shape has come that is not for the present question: whether it was owed.
-    pub fn settle(&mut self, unit: u8, function: u8, count: usize) -> bool {
+    /// Without a unit, when it is only known that another one sent it.
+    pub fn settle(&mut self, unit: Option<u8>, function: u8, count: usize) -> bool {
         let found = self.owed.iter().position(|((owing, asked, owed), _)| {
-            *owing == unit && asked.code() == function && usize::from(*owed) == count
+            unit.is_none_or(|unit| *owing == unit)
+                && asked.code() == function
+                && usize::from(*owed) == count
         });
         found.and_then(|at| self.owed.remove(at)).is_some()
     }
 
-    /// An answer has come from another unit, or of another function, than was asked: whether anybody
-    /// owed one of this function and length. 0 registers stand for a refusal, which settles nothing:
-    /// the same question may be refused again.
-    pub fn settle_any(&mut self, shape: Option<(u8, usize)>) -> bool {
-        let Some((function, count)) = shape else { return false };
-        let found = self.owed.iter().position(|((_, asked, owed), _)| {
-            asked.code() == function && (count == 0 || usize::from(*owed) == count)
-        });
-        if let Some(at) = found.filter(|_| count > 0) {
-            self.owed.remove(at);
-        }
-        found.is_some()
+    /// Whether a refusal of this function may be a late one. It settles nothing: the same question may
+    /// be refused again.
+    pub fn may_refuse(&self, function: u8) -> bool {
+        self.owed.iter().any(|((_, asked, _), _)| asked.code() == function)
     }
 
     /// The unit has answered a marker, or has been quiet for so long that nothing comes any more.
@@ -121,7 +116,11 @@ mod tests {
         ] {
             assert_eq!(steps.is_ambiguous(asked, now), expected, "{asked:?}");
         }
-        assert!(!steps.settle(1, 3, 10) && steps.settle(1, 4, 10) && !steps.settle(1, 4, 10));
+        assert!(steps.may_refuse(4) && !steps.may_refuse(3));
+        assert!(!steps.settle(Some(1), 3, 10) && !steps.settle(Some(2), 4, 10));
+        assert!(steps.settle(Some(1), 4, 10) && !steps.settle(Some(1), 4, 10));
+        steps.give_up(read(2, 10), now);
+        assert!(steps.settle(None, 4, 10) && !steps.settle(None, 4, 10));
         steps.give_up(read(1, 10), now);
         assert!(!steps.is_ambiguous(read(1, 10), now + FORGOTTEN), "one day it is over");
     }

@@ -32,15 +32,6 @@ const MOST_SILENCES: u32 = 2;
 /// A question whose line brings answers to earlier ones first is asked so often at most.
 const MOST_TRIES: u32 = 3;
 
-/// How bytes become requests and answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Framing {
-    /// Modbus TCP: every answer names its question.
-    Tcp,
-    /// RTU, on a serial line or through a gateway that passes bytes on.
-    Rtu,
-}
-
 /// Where a line leads.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
@@ -53,15 +44,6 @@ pub enum Place {
 }
 
 impl Place {
-    /// How its bytes are framed.
-    #[must_use]
-    pub const fn framing(&self) -> Framing {
-        match self {
-            Self::Tcp(_) => Framing::Tcp,
-            Self::RtuOverTcp(_) | Self::Serial(_) => Framing::Rtu,
-        }
-    }
-
     /// `host:port` or the path of the port: what can be opened only once.
     #[must_use]
     pub fn address(&self) -> &str {
@@ -81,7 +63,6 @@ impl fmt::Display for Place {
 /// An open connection.
 pub struct Wire {
     tap: Tap,
-    framing: Framing,
     /// The client of a TCP connection; in RTU each question has its own.
     client: Option<Context>,
     /// How long nothing may come before RTU counts as quiet.
@@ -121,11 +102,11 @@ impl Wire {
             Place::RtuOverTcp(_) | Place::Serial(_) => None,
         };
         Ok(Self {
+            // What a line without transactions carries when it is opened may be anybody's.
+            unsettled: client.is_none(),
             tap,
-            framing: place.framing(),
             client,
             quiet,
-            unsettled: place.framing() == Framing::Rtu,
             silences: 0,
             is_tcp: !matches!(place, Place::Serial(_)),
             spent: false,
@@ -145,7 +126,7 @@ impl Wire {
             Some(_) => self.spent = true,
         }
         // Over TCP an answer that nobody waits for says that question and answer are out of step.
-        self.spent |= self.unsettled && self.framing == Framing::Tcp;
+        self.spent |= self.unsettled && !self.is_rtu();
     }
 
     /// Asks, and waits for the answer so long at most.
@@ -159,14 +140,10 @@ impl Wire {
         steps: &mut Steps,
     ) -> Result<Vec<u16>, ReadError> {
         let unit = read.unit();
-        let asked = match self.framing {
-            Framing::Tcp => timeout(limit, self.ask(read, steps)).await,
-            Framing::Rtu => {
-                self.settle(unit).await?;
-                timeout(limit, self.ask_in_rtu(read, steps)).await
-            }
-        };
-        let outcome = asked.unwrap_or_else(|_| {
+        if self.is_rtu() {
+            self.settle(unit).await?;
+        }
+        let outcome = timeout(limit, self.ask(read, steps)).await.unwrap_or_else(|_| {
             let timeout_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
             Err(ReadError::Timeout { unit, timeout_ms })
         });
@@ -186,49 +163,44 @@ impl Wire {
                 self.unsettled = true;
                 self.silences += u32::from(is_timeout);
                 let exhausted = self.is_tcp && self.silences >= MOST_SILENCES;
-                self.spent |= exhausted || self.framing == Framing::Tcp;
+                self.spent |= exhausted || !self.is_rtu();
             }
         }
         outcome
     }
 
+    /// In RTU each question has a client that knows of nothing before. Answers that were owed may come
+    /// first there; then the line is left to fall silent, and asked again.
     async fn ask(&mut self, read: Read, steps: &mut Steps) -> Result<Vec<u16>, ReadError> {
-        let client = self.client.as_mut().expect("a TCP connection has one");
-        client.set_slave(Slave(read.unit()));
-        let answer = client.call(request(read)).await;
-        match self.judge(read, answer, steps) {
-            Judged::Final(outcome) => outcome,
-            Judged::Owed => {
-                let reason = "an earlier answer came in its place".to_owned();
-                Err(ReadError::Broken { unit: read.unit(), reason })
-            }
-        }
-    }
-
-    /// Asks with a client that knows of nothing before. Answers that were owed may come first; then
-    /// the line is left to fall silent, and asked again.
-    async fn ask_in_rtu(&mut self, read: Read, steps: &mut Steps) -> Result<Vec<u16>, ReadError> {
         let unit = read.unit();
         for _ in 0..MOST_TRIES {
-            self.tap.expect_echo();
-            let answer = rtu::attach_slave(self.tap.clone(), Slave(unit)).call(request(read)).await;
-            match self.judge(read, answer, steps) {
-                Judged::Final(outcome) => return outcome,
-                Judged::Owed => {
-                    steps.give_up(read, Instant::now());
-                    self.unsettled = true;
-                    self.settle(unit).await?;
-                }
+            let answer = if let Some(client) = &mut self.client {
+                client.set_slave(Slave(unit));
+                client.call(request(read)).await
+            } else {
+                self.tap.expect_echo();
+                rtu::attach_slave(self.tap.clone(), Slave(unit)).call(request(read)).await
+            };
+            if let Some(outcome) = self.judge(read, answer, steps) {
+                return outcome;
             }
+            steps.give_up(read, Instant::now());
+            self.unsettled = true;
+            self.settle(unit).await?;
         }
         let reason = "the line brings nothing but earlier answers".to_owned();
         Err(ReadError::Broken { unit, reason })
     }
 
-    /// What a client heard: the answer, or one that was owed.
-    fn judge(&mut self, read: Read, answer: Answer, steps: &mut Steps) -> Judged {
-        let (unit, expected) = (read.unit(), read.count());
-        let broken = |reason: String| Judged::Final(Err(ReadError::Broken { unit, reason }));
+    /// What a client heard; none for an answer that was owed.
+    fn judge(
+        &mut self,
+        read: Read,
+        answer: Answer,
+        steps: &mut Steps,
+    ) -> Option<Result<Vec<u16>, ReadError>> {
+        let (unit, expected, function) = (read.unit(), read.count(), read.function().code());
+        let broken = |reason: String| Some(Err(ReadError::Broken { unit, reason }));
         let words = match answer {
             Ok(Ok(Response::ReadHoldingRegisters(words) | Response::ReadInputRegisters(words))) => {
                 words
@@ -236,33 +208,33 @@ impl Wire {
             Ok(Ok(other)) => return broken(format!("an answer to no reading: {other:?}")),
             Ok(Err(code)) => {
                 let (code, address) = (Exception(code.into()), read.address());
-                return Judged::Final(Err(ReadError::Exception { unit, address, code }));
+                return Some(Err(ReadError::Exception { unit, address, code }));
             }
-            Err(Error::Transport(error)) => {
-                self.spent |= error.kind() != io::ErrorKind::InvalidData || self.is_tcp;
-                return broken(format!("the connection broke: {}", in_words(&error)));
+            Err(Error::Transport(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                self.spent |= self.is_tcp;
+                return broken(format!("bytes that are no answer: {error}"));
             }
+            Err(Error::Transport(error)) => return Some(Err(self.lost(unit, &in_words(&error)))),
             Err(Error::Protocol(
                 ProtocolError::HeaderMismatch { result, .. }
                 | ProtocolError::FunctionCodeMismatch { result, .. },
             )) => {
-                let is_owed = self.framing == Framing::Rtu && steps.settle_any(shape(&result));
-                return if is_owed {
-                    Judged::Owed
-                } else {
-                    broken("the answer is for another question".to_owned())
-                };
+                let was_owed = self.is_rtu() && is_owed(&result, steps);
+                let reason = "the answer is for another question";
+                return if was_owed { None } else { broken(reason.to_owned()) };
             }
         };
         if words.len() == usize::from(expected) {
-            return Judged::Final(Ok(words));
+            return Some(Ok(words));
         }
         let found = words.len();
-        let was_owed = steps.settle(unit, read.function().code(), found);
-        if was_owed && self.framing == Framing::Rtu {
-            return Judged::Owed;
-        }
-        Judged::Final(Err(ReadError::WrongLength { unit, found, expected }))
+        let was_owed = steps.settle(Some(unit), function, found) && self.is_rtu();
+        if was_owed { None } else { Some(Err(ReadError::WrongLength { unit, found, expected })) }
+    }
+
+    /// Whether answers do not name their questions.
+    const fn is_rtu(&self) -> bool {
+        self.client.is_none()
     }
 
     /// Waits until nothing comes any more, and throws away what came.
@@ -314,13 +286,6 @@ impl Wire {
 
 type Answer = Result<Result<Response, tokio_modbus::ExceptionCode>, Error>;
 
-/// What an answer turned out to be.
-enum Judged {
-    Final(Result<Vec<u16>, ReadError>),
-    /// One to an earlier question.
-    Owed,
-}
-
 fn request(read: Read) -> Request<'static> {
     match read.function() {
         Function::Holding => Request::ReadHoldingRegisters(read.address(), read.count()),
@@ -328,14 +293,13 @@ fn request(read: Read) -> Request<'static> {
     }
 }
 
-/// Function and number of registers of an answer from another unit or of another function; a refusal
-/// has no registers.
-fn shape(answer: &Result<Response, ExceptionResponse>) -> Option<(u8, usize)> {
+/// Whether an answer from another unit, or of another function, is one to an earlier question.
+fn is_owed(answer: &Result<Response, ExceptionResponse>, steps: &mut Steps) -> bool {
     match answer {
-        Ok(Response::ReadHoldingRegisters(words)) => Some((3, words.len())),
-        Ok(Response::ReadInputRegisters(words)) => Some((4, words.len())),
-        Ok(_) => None,
-        Err(refusal) => Some((refusal.function.value(), 0)),
+        Ok(Response::ReadHoldingRegisters(words)) => steps.settle(None, 3, words.len()),
+        Ok(Response::ReadInputRegisters(words)) => steps.settle(None, 4, words.len()),
+        Ok(_) => false,
+        Err(refusal) => steps.may_refuse(refusal.function.value()),
     }
 }
 

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use meter_agent::Chance;
-use meter_agent::modbus::{Ask, Framing, Function, Line, Place, Rank, Read, ReadError};
+use meter_agent::modbus::{Ask, Function, Line, Place, Rank, Read, ReadError};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::support::gateway::{Gateway, Trouble, Weather, truth};
+use crate::support::gateway::{Framing, Gateway, Trouble, Weather, truth};
 
 const TIMEOUT: Duration = Duration::from_millis(12);
 

@@ -5,9 +5,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use meter_agent::Chance;
-use meter_agent::modbus::{Ask, Framing, Function, Line, Place, Rank, Read, ReadError};
+use meter_agent::modbus::{Ask, Function, Line, Place, Rank, Read, ReadError};
 
-use crate::support::gateway::truth;
+use crate::support::gateway::{Framing, truth};
 
 /// pymodbus at work; it ends when dropped.
 struct Server {

@@ -73,7 +73,6 @@ pub struct Demo {
     /// The agents.
     pub households: BTreeMap<PointId, Household>,
     plan: plan::Plan,
-    clock: Clock,
 }
 
 impl Demo {
@@ -102,7 +101,7 @@ impl Demo {
             let household = Household::start(file, clock.clone())?;
             households.insert(face.customer.clone(), household);
         }
-        Ok(Self { street, controller, households, plan, clock })
+        Ok(Self { street, controller, households, plan })
     }
 
     /// Where the web app is.
@@ -125,17 +124,6 @@ impl Demo {
             *kinds.entry(FaceKind::name(&face.kind)).or_default() += 1;
         }
         kinds
-    }
-
-    /// Stops the controller and starts it again from its files, as after a crash of its process.
-    ///
-    /// # Errors
-    /// What cannot start, and why.
-    pub async fn restart_controller(self) -> anyhow::Result<Self> {
-        let Self { street, controller, households, plan, clock } = self;
-        controller.stop().await?;
-        let controller = controller::run::start(plan.controller_config()?, clock.clone()).await?;
-        Ok(Self { street, controller, households, plan, clock })
     }
 
     /// Stops everything in an orderly way.

@@ -28,7 +28,7 @@ use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use feeder::{Network, TableError};
-use units::{PointId, Slot};
+use units::Slot;
 
 pub use error::{Flaw, ScenarioError};
 pub use moment::{parse_minute, parse_slot};
@@ -127,12 +127,6 @@ impl Scenario {
         let name = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
         let name = name.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
         Ok(Self { name, network, customers, devices, timeline, profiles, tariffs })
-    }
-
-    /// The position of a customer in all lists per customer.
-    #[must_use]
-    pub fn customer_index(&self, id: &PointId) -> Option<usize> {
-        self.customers.iter().position(|customer| customer.id == *id)
     }
 
     /// A tariff by name; without a name the first of the file.

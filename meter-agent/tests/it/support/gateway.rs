@@ -9,12 +9,20 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use meter_agent::Chance;
-use meter_agent::modbus::Framing;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+
+/// What the gateway makes of the serial line's frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// Modbus TCP.
+    Tcp,
+    /// It passes the bytes on.
+    Rtu,
+}
 
 /// How a unit treats one request.
 #[derive(Debug, Clone, Copy)]

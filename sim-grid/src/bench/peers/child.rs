@@ -75,8 +75,10 @@ impl Peer {
     /// # Errors
     /// The system's reason.
     pub fn start(home: &Home) -> std::io::Result<Self> {
-        let mut child = Command::new(home.python())
-            .arg(&home.driver)
+        let mut child = Command::new(std::path::absolute(home.python())?)
+            .arg(std::path::absolute(&home.driver)?)
+            // Some leave files where they are started.
+            .current_dir(&home.environment)
             // One core each, as everybody else in the table.
             .env("OMP_NUM_THREADS", "1")
             .env("OPENBLAS_NUM_THREADS", "1")
