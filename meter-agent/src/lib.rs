@@ -29,6 +29,7 @@ mod running;
 pub mod serial;
 mod state_file;
 mod streams;
+mod terms;
 
 pub use agent::{Agent, AgentError, CONFIRMATION};
 pub use chance::Chance;
