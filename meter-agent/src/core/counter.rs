@@ -120,8 +120,16 @@ pub struct Look {
 }
 
 impl Look {
-    const fn right() -> Self {
+    /// Plain counting.
+    #[must_use]
+    pub const fn right() -> Self {
         Self { standing: Standing::Right, event: None }
+    }
+
+    /// Counting goes on from another value, and nobody has to be told.
+    #[must_use]
+    pub const fn rebased() -> Self {
+        Self { standing: Standing::Rebased, event: None }
     }
 }
 
@@ -212,12 +220,29 @@ impl Watched {
         self.recent.clear();
     }
 
-    /// The other register of the device was reset or exchanged: a zero that was held back is the
-    /// new value of this one.
-    pub fn follow(&mut self, kind: EventKind, now_ms: i64) -> Option<(EventKind, i64, i64)> {
-        self.suspect.filter(|suspect| suspect.raw_mwh == 0)?;
-        self.counter.former = None;
-        self.rebase(kind, 0, now_ms).event
+    /// The other register of the meter starts anew from here, so this one does: what it shows has
+    /// nothing to do with what it showed. Nothing is booked, and the way back stays open.
+    pub fn follow(&mut self, kind: EventKind, raw_mwh: i64, now_ms: i64) -> Look {
+        let from = self.counter.raw_mwh;
+        self.remember();
+        if kind == EventKind::Jump && raw_mwh > from {
+            self.counter.aside_mwh = self.counter.aside_mwh.saturating_add(raw_mwh - from);
+        }
+        let look = self.rebase(kind, raw_mwh, now_ms);
+        Look { event: look.event.filter(|_| raw_mwh != from), ..look }
+    }
+
+    /// The other register of the meter is the old one again, so this one is: what it advanced is
+    /// counted from where it was given up.
+    pub fn follow_back(&mut self, raw_mwh: i64, now_ms: i64, bounds: Bounds) -> Option<Look> {
+        let former = self.counter.former.clone()?;
+        self.resume_former(&former, raw_mwh, now_ms, bounds)
+    }
+
+    /// Whether a value that cannot be true was seen before and stays, or is a zero.
+    #[must_use]
+    pub fn is_steady(&self) -> bool {
+        self.suspect.is_some_and(|suspect| suspect.raw_mwh == 0 || suspect.looks >= 2)
     }
 
     /// The owner says that the jumps were true; returns what was put aside and is counted now.
@@ -250,9 +275,20 @@ impl Watched {
             return None;
         }
         let before = self.counter.raw_mwh;
-        let advanced = raw_mwh.saturating_sub(former.raw_mwh);
         let crosses = before < former.raw_mwh || raw_mwh < before;
-        if !crosses || !(0..=bounds.possible_mwh(elapsed_ms)).contains(&advanced) {
+        if crosses { self.resume_former(&former, raw_mwh, now_ms, bounds) } else { None }
+    }
+
+    fn resume_former(
+        &mut self,
+        former: &Former,
+        raw_mwh: i64,
+        now_ms: i64,
+        bounds: Bounds,
+    ) -> Option<Look> {
+        let before = self.counter.raw_mwh;
+        let advanced = raw_mwh.saturating_sub(former.raw_mwh);
+        if !(0..=bounds.possible_mwh(now_ms - former.moved_ms)).contains(&advanced) {
             return None;
         }
         self.counter.former = None;
@@ -317,13 +353,19 @@ impl Watched {
 
     /// An impossible value has stayed: counting goes on from it, and the way back stays open.
     fn give_up(&mut self, raw_mwh: i64, now_ms: i64) -> Look {
-        let Counter { raw_mwh: from, total_mwh, moved_ms, aside_mwh, .. } = self.counter;
-        self.counter.former.get_or_insert(Former { raw_mwh: from, total_mwh, moved_ms, aside_mwh });
+        let Counter { raw_mwh: from, aside_mwh, .. } = self.counter;
+        self.remember();
         if raw_mwh < from {
             return self.rebase(EventKind::Reset, raw_mwh, now_ms);
         }
         self.counter.aside_mwh = aside_mwh.saturating_add(raw_mwh - from);
         self.rebase(EventKind::Jump, raw_mwh, now_ms)
+    }
+
+    /// Keeps where the counter stands, in case that it comes back.
+    fn remember(&mut self) {
+        let Counter { raw_mwh, total_mwh, moved_ms, aside_mwh, .. } = self.counter;
+        self.counter.former.get_or_insert(Former { raw_mwh, total_mwh, moved_ms, aside_mwh });
     }
 
     fn rebase(&mut self, kind: EventKind, raw_mwh: i64, now_ms: i64) -> Look {
@@ -486,16 +528,6 @@ mod tests {
         assert_eq!((watched.counter().total_mwh, watched.confirm()), (900 * KWH, 0));
         watched.look(count(900 * KWH + 3), None, 302_000, BOUNDS);
         assert_eq!(watched.counter().total_mwh, 900 * KWH + 3);
-    }
-
-    #[test]
-    fn a_zero_follows_the_other_register_of_an_exchanged_meter() {
-        let mut watched = starting(KWH);
-        assert_eq!(watched.follow(EventKind::Reset, 0), None, "nothing is held");
-        watched.look(count(0), None, 1_000, BOUNDS);
-        assert_eq!(watched.follow(EventKind::Reset, 2_000), Some((EventKind::Reset, KWH, 0)));
-        watched.look(count(50), None, 3_000, BOUNDS);
-        assert_eq!(watched.counter().total_mwh, KWH + 50);
     }
 
     #[test]

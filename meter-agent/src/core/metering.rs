@@ -3,8 +3,9 @@
 use protocol::{ClockStatus, Domain, EventKind, Live, MAX_SAMPLES, Quality, Reading, Up};
 use units::Slot;
 
-use super::counter::{Bounds, Counter, Standing, Watched};
+use super::counter::{Bounds, Counter, Look, Standing, Watched};
 use super::edges::Edge;
+use super::pair::look_at_both;
 use super::sample::{Count, Flows, Registers, Summed};
 use super::{Core, Effect, Entry, Level};
 use crate::device::{Observed, Resets};
@@ -224,24 +225,13 @@ impl Core {
 
     /// Looks at every counter; none when import and export cannot be settled on.
     fn look(&mut self, registers: &Registers, effects: &mut Vec<Effect>) -> Option<Clamped> {
-        let import = self.look_at(IMPORT, &registers.import, registers, effects);
-        let export = self.look_at(EXPORT, &registers.export, registers, effects);
+        let settled = self.look_at_meter(registers, effects);
         for (device, seen) in &registers.produced {
-            self.look_at(&format!("{PRODUCED}{device}"), seen, registers, effects);
+            self.look_at(&format!("{PRODUCED}{device}"), seen, registers.taken_ms, effects);
         }
         self.note_clocks(registers, effects);
-        let export = if import == Some(Standing::Rebased) {
-            self.follow(EXPORT, registers.taken_ms, effects).or(export)
-        } else {
-            export
-        };
-        let import = if export == Some(Standing::Rebased) {
-            self.follow(IMPORT, registers.taken_ms, effects).or(import)
-        } else {
-            import
-        };
         let mut clamped = Clamped(false);
-        for standing in [import?, export?] {
+        for standing in settled? {
             match standing {
                 Standing::Right => {}
                 Standing::Rebased => self.rebased = true,
@@ -252,49 +242,83 @@ impl Core {
         Some(clamped)
     }
 
-    /// A meter's other register was given up; a zero that is held goes with it.
-    fn follow(&mut self, id: &str, taken_ms: i64, effects: &mut Vec<Effect>) -> Option<Standing> {
-        let kind = EventKind::Reset;
-        let event = self.counters.get_mut(id)?.follow(kind, taken_ms)?;
-        self.tell(id, event, taken_ms, effects);
-        Some(Standing::Rebased)
+    /// Looks at both registers of the meter; none when one of them is not known or not to be used.
+    fn look_at_meter(
+        &mut self,
+        registers: &Registers,
+        effects: &mut Vec<Effect>,
+    ) -> Option<[Standing; 2]> {
+        let taken_ms = registers.taken_ms;
+        let counts = [&registers.import, &registers.export].map(known);
+        for (id, count) in [IMPORT, EXPORT].into_iter().zip(counts) {
+            if count.is_some_and(|count| count.resets != Resets::Never)
+                && !self.settings.allow_resetting
+            {
+                self.refuse_resetting(id, effects);
+                return None;
+            }
+        }
+        let [Some(import), Some(export)] = counts else { return None };
+        let mut meter = [IMPORT, EXPORT].map(|id| self.counters.remove(id));
+        let summing_anew = registers.summed.is_some() && !self.summing;
+        let looks = match &mut meter {
+            [Some(import_register), Some(export_register)] if summing_anew => {
+                // The summing up of power begins with the process: both go on from there.
+                import_register.begin_anew(import.mwh, taken_ms);
+                export_register.begin_anew(export.mwh, taken_ms);
+                self.summing = true;
+                [Look::rebased(), Look::rebased()]
+            }
+            [Some(import_register), Some(export_register)] => {
+                let pair = [import_register, export_register];
+                let identity = registers.identity.as_deref();
+                look_at_both(pair, [import, export], identity, taken_ms, self.bounds())
+            }
+            _ => {
+                self.summing = true;
+                let started = |count: Count| {
+                    let identity = registers.identity.clone();
+                    let counter = Counter { identity, ..Counter::starting(count.mwh, taken_ms) };
+                    Some(Watched::resume(counter))
+                };
+                meter = [import, export].map(started);
+                [Look::right(), Look::right()]
+            }
+        };
+        for (id, watched) in [IMPORT, EXPORT].into_iter().zip(meter) {
+            self.counters.extend(watched.map(|watched| (id.to_owned(), watched)));
+        }
+        let [import, export] = looks;
+        Some([(IMPORT, import), (EXPORT, export)].map(|(id, look)| {
+            if let Some(event) = look.event {
+                self.tell(id, event, taken_ms, effects);
+            }
+            look.standing
+        }))
     }
 
+    const fn bounds(&self) -> Bounds {
+        Bounds { limit_w: self.settings.connection_w, slack_ms: self.settings.slack_ms }
+    }
+
+    /// Looks at a generator's counter.
     fn look_at(
         &mut self,
         id: &str,
         seen: &Observed<Count>,
-        registers: &Registers,
+        taken_ms: i64,
         effects: &mut Vec<Effect>,
-    ) -> Option<Standing> {
-        let taken_ms = registers.taken_ms;
-        let &count = seen.as_value().filter(|count| count.mwh >= 0)?;
-        let settled = id == IMPORT || id == EXPORT;
-        if settled && count.resets != Resets::Never && !self.settings.allow_resetting {
-            self.refuse_resetting(id, effects);
-            return None;
-        }
+    ) {
+        let Some(count) = known(seen) else { return };
+        let bounds = self.bounds();
         let Some(watched) = self.counters.get_mut(id) else {
-            let mut counter = Counter::starting(count.mwh, taken_ms);
-            counter.identity = registers.identity.clone().filter(|_| settled);
+            let counter = Counter::starting(count.mwh, taken_ms);
             self.counters.insert(id.to_owned(), Watched::resume(counter));
-            self.summing |= id == EXPORT;
-            return Some(Standing::Right);
+            return;
         };
-        if settled && registers.summed.is_some() && !self.summing {
-            watched.begin_anew(count.mwh, taken_ms);
-            // Both registers begin with the process; export is looked at last.
-            self.summing = id == EXPORT;
-            return Some(Standing::Rebased);
-        }
-        let bounds =
-            Bounds { limit_w: self.settings.connection_w, slack_ms: self.settings.slack_ms };
-        let identity = registers.identity.as_deref().filter(|_| settled);
-        let look = watched.look(count, identity, taken_ms, bounds);
-        if let Some(event) = look.event {
+        if let Some(event) = watched.look(count, None, taken_ms, bounds).event {
             self.tell(id, event, taken_ms, effects);
         }
-        Some(look.standing)
     }
 
     /// Counts what was put aside, because the owner says that it flowed.
@@ -390,6 +414,11 @@ impl Core {
             effects.push(Effect::Report(Level::Warning, text));
         }
     }
+}
+
+/// A count that can be one.
+fn known(seen: &Observed<Count>) -> Option<Count> {
+    seen.as_value().copied().filter(|count| count.mwh >= 0)
 }
 
 /// The coarser one of both registers, when both are known.

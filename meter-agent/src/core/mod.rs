@@ -16,6 +16,7 @@ pub mod limits;
 mod mail;
 mod metering;
 mod outbox;
+mod pair;
 pub mod policy;
 mod sample;
 mod state;

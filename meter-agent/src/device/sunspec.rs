@@ -1,12 +1,13 @@
 //! SunSpec discovery: walking the chain of models, without doing the reading itself.
 //!
-//! A device has the marker `SunS` at register 40000, 0 or 50000, and behind it blocks of (model id,
-//! length, registers). The chain ends with id 0xFFFF; devices are known that end it with id 0 or
-//! with an illegal address instead. Addresses only grow, so a chain cannot loop; one that runs past
-//! the address space or has too many models is refused.
+//! A device has the marker `SunS` at register 40000, 0 or 50000 (40001 where somebody took the number
+//! in a document for the one on the wire), and behind it blocks of (model id, length, registers). The
+//! chain ends with id 0xFFFF; devices are known that end it with id 0 or with an illegal address
+//! instead. Addresses only grow here: a length that leads past the address space is refused, and one
+//! that leads back to a model that was already seen is called what it is, a loop.
 
 /// Where the marker may be, in the order of trying.
-const BASES: [u16; 3] = [40_000, 0, 50_000];
+const BASES: [u16; 4] = [40_000, 0, 50_000, 40_001];
 /// `SunS` in two registers.
 const MARKER: [u16; 2] = [0x5375, 0x6e53];
 const END: u16 = 0xffff;
@@ -47,10 +48,25 @@ impl Chain {
 pub enum ChainFault {
     /// No marker anywhere.
     #[error(
-        "no SunSpec marker at register 40000, 0 or 50000: is SunSpec switched on in the device, \
-         and is the unit id right?"
+        "no SunSpec marker at register 40000, 0, 50000 or 40001: is SunSpec switched on in the \
+         device, and is the unit id right?"
     )]
     NoMarker,
+    /// A length leads back to a model that was already seen.
+    #[error(
+        "model {id} at register {address} claims {length} registers, which leads back to register \
+         {back_to}: the chain is a loop, and the device's firmware has to be mended"
+    )]
+    Loop {
+        /// Model number.
+        id: u16,
+        /// Where it starts.
+        address: u16,
+        /// What it claims.
+        length: u16,
+        /// Where that leads.
+        back_to: u16,
+    },
     /// The lengths lead out of the address space.
     #[error(
         "model {id} at register {address} claims {length} registers, past the end: the chain is broken"
@@ -112,10 +128,22 @@ impl Walk {
             return Err(ChainFault::TooMany);
         }
         let next = address.checked_add(2).and_then(|start| start.checked_add(length));
-        let next = next.ok_or(ChainFault::Overlong { id, address, length })?;
+        let next = next.ok_or_else(|| self.past_the_end(Model { id, address, length }))?;
         self.chain.0.push(Model { id, address, length });
         self.next = Some(next);
         Ok(Step::Read(next))
+    }
+
+    /// What to call a model whose end lies behind the last register.
+    fn past_the_end(&self, model: Model) -> ChainFault {
+        let Model { id, address, length } = model;
+        let back_to = address.wrapping_add(2).wrapping_add(length);
+        let seen = self.chain.0.iter().map(|model| model.address).chain([address]);
+        if seen.chain(BASES.get(self.base).copied()).any(|start| start == back_to) {
+            ChainFault::Loop { id, address, length, back_to }
+        } else {
+            ChainFault::Overlong { id, address, length }
+        }
     }
 
     fn marker(&mut self, words: Option<[u16; 2]>) -> Result<Step, ChainFault> {
@@ -190,9 +218,19 @@ mod tests {
     fn broken_chains_are_refused() {
         assert_eq!(walk(&BTreeMap::new()), Err(ChainFault::NoMarker));
         assert_eq!(
-            walk(&image(40_000, &[(1, 66), (9, 0xfffe)])),
-            Err(ChainFault::Overlong { id: 9, address: 40_070, length: 0xfffe })
+            walk(&image(40_000, &[(1, 66), (9, 0xff00)])),
+            Err(ChainFault::Overlong { id: 9, address: 40_070, length: 0xff00 })
         );
+        // Back to itself, to the model before, and to the marker.
+        for (base, models, address, back_to) in [
+            (40_000, &[(1, 66), (9, 0xfffe)][..], 40_070, 40_070),
+            (40_001, &[(1, 66), (9, 0xfffe - 68)], 40_071, 40_003),
+            (0, &[(1, 66), (9, 0xfffe - 70)], 70, 0),
+        ] {
+            let length = models[1].1;
+            let looping = ChainFault::Loop { id: 9, address, length, back_to };
+            assert_eq!(walk(&image(base, models)), Err(looping));
+        }
         assert_eq!(walk(&image(0, &vec![(7, 0); 200])), Err(ChainFault::TooMany));
     }
 }

@@ -169,6 +169,8 @@ fn plan(faces: &[Face], from: Slot) -> Vec<(usize, Spell, Demand)> {
     let faults = [
         (Fault::WordOrder {}, 2 * Slot::LENGTH_MS, Demand::NoMore),
         (Fault::CounterZero {}, SHORT_MS, Demand::All),
+        // No serial number gives this one away, and one of its registers is where the old one's was.
+        (Fault::Exchange { counted_wh: 1_200 }, i64::MAX, Demand::NoMore),
         (Fault::Exchange { counted_wh: 3 }, i64::MAX, Demand::NoMore),
         (Fault::LateReply { delay_ms: 150 }, 2 * Slot::LENGTH_MS, Demand::All),
     ];
