@@ -208,5 +208,13 @@ fn check_device(key: &str, device: &DeviceConfig, map: &DeviceMap) -> Result<(),
     if device.no_export && device.role != Role::Meter {
         return invalid(key, "no_export belongs to the meter".to_owned());
     }
+    if device.integrate_power && map.has_lasting_counter() {
+        let problem = format!(
+            "integrate_power is for meters without counters, but map {:?} reads them: they lose \
+             nothing while nobody looks, a sum of power does. Leave integrate_power out",
+            device.map
+        );
+        return invalid(key, problem);
+    }
     Ok(())
 }

@@ -440,6 +440,20 @@ impl DeviceMap {
         Quantity::ALL.iter().copied().filter(told).collect()
     }
 
+    /// Whether a bill can rest on its import register: it counts what a billing meter counts, and
+    /// never starts again by itself, as far as is known.
+    #[must_use]
+    pub fn has_lasting_counter(&self) -> bool {
+        let blocks = self.blocks.iter().flat_map(|block| &block.fields);
+        let messages = self.messages.iter().flat_map(|message| &message.fields);
+        let counters = blocks.map(|field| field.counter);
+        let counters = counters.chain(messages.map(|field| field.counter));
+        let mut counters = counters.chain(self.obis.iter().map(|field| field.counter)).flatten();
+        self.quantities().contains(&Quantity::EnergyImport)
+            && self.registration != Some(Registration::PerPhase)
+            && counters.all(|counter| counter.reset.resets() == super::Resets::Never)
+    }
+
     /// What positive power means, as the map says.
     #[must_use]
     pub fn positive_means(&self) -> Option<Direction> {

@@ -135,6 +135,11 @@ fn mistakes_are_named() {
         ("unit = 2", "unit = 2\nmqtt = { topic = \"x\" }", "is for Modbus"),
         ("unit = 2", "unit = 2\npositive_means = \"charge\"", "positive_means"),
         ("unit = 1", "unit = 1\nno_export = true", "no_export belongs to the meter"),
+        (
+            "map = \"sunspec-meter-203\"",
+            "map = \"sunspec-meter-203\"\nintegrate_power = true",
+            "reads them: they lose nothing",
+        ),
         ("map = \"sunspec-meter-203\"", "map = \"tasmota\"", "needs mqtt"),
     ] {
         check_mistake(find, put, expected);
