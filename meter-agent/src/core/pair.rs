@@ -149,7 +149,8 @@ mod tests {
         use EventKind::{Implausible, Jump, Reset, Return, Zero};
         let start = [1_400_000, 500];
         // Import far below the old one's, export a little above it.
-        let new = [(10, 1_200, 1_200), (110, 1_201, 1_200), (210, 1_202, 1_202), (311, 1_203, 1_203)];
+        let new =
+            [(10, 1_200, 1_200), (110, 1_201, 1_200), (210, 1_202, 1_202), (311, 1_203, 1_203)];
         let and = |more: &[(i64, i64, i64)]| [&new[..], more].concat();
         let two = || (vec![Implausible, Reset], vec![Reset]);
         let cases = [
