@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::agent::AgentError;
 use crate::chance::Chance;
 use crate::config::{Config, ConfigError, DeviceConfig, Role};
-use crate::device::{Observed, Quantity, Readout};
+use crate::device::{Absence, Observed, Quantity, Readout};
 use crate::modbus::Line;
 use crate::poll::{self, Ask, Plan, Report, serve_broker, serve_line};
 use crate::streams::serve_stream;
@@ -138,7 +138,8 @@ fn checked(device: &DeviceConfig, readout: &Readout, reason: Option<String>) -> 
     }
 }
 
-fn figures(readout: &Readout) -> Vec<FigureCheck> {
+/// What a readout says, as a person should see it.
+pub(crate) fn figures(readout: &Readout) -> Vec<FigureCheck> {
     let figure = |(quantity, figure): (Quantity, &crate::device::Figure)| FigureCheck {
         quantity: quantity.as_str(),
         value: figure.value.as_value().copied(),
@@ -151,9 +152,23 @@ fn figures(readout: &Readout) -> Vec<FigureCheck> {
     readout.iter().map(figure).collect()
 }
 
+/// What a device that says this lacks for a role.
+pub(crate) fn lacks(role: Role, readout: &Readout) -> Vec<Quantity> {
+    // A generator that sleeps will say it by day.
+    let missing = |quantity: &Quantity| {
+        let observed = readout.observed(*quantity);
+        observed.as_value().is_none() && observed != Observed::Absent(Absence::Asleep)
+    };
+    needed(role).iter().copied().filter(missing).collect()
+}
+
+/// Quantities without which a device cannot play a role.
+pub(crate) fn needed(role: Role) -> &'static [Quantity] {
+    NEEDED.iter().find(|(known, _)| *known == role).map_or(&[], |(_, needed)| needed)
+}
+
 fn problems(device: &DeviceConfig, readout: &Readout) -> Vec<String> {
-    let needed = NEEDED.iter().find(|(known, _)| *known == device.role).map_or(&[][..], |(_, n)| n);
-    needed
+    needed(device.role)
         .iter()
         .filter(|&&quantity| match quantity {
             Quantity::EnergyExport => !device.no_export && !device.integrate_power,

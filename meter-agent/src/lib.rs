@@ -21,6 +21,7 @@ mod link;
 pub mod modbus;
 mod mqtt;
 pub mod ocmf;
+pub mod onboarding;
 pub mod outlets;
 mod poll;
 mod power_sum;

@@ -26,8 +26,9 @@ const EXIT_CODES: &str = "Exit codes:
   1  had to stop while running: what is on disk is safe, start again
   2  wrong arguments
   3  configuration, key or data folder cannot be used: the message says what to do
-  4  `check --live`: a device cannot be read as its role needs
-  5  `map test`: a golden vector does not come out as it must";
+  4  a device does not answer, or not as its role needs (`check --live`, `probe`, `assign`)
+  5  `map test`: a golden vector does not come out as it must
+  6  `probe`, `assign`: something answers, and nothing in it fits what it is wanted for";
 
 /// Colours are for a terminal, unless its owner wants none (<https://no-color.org>).
 fn wants_colour() -> bool {

@@ -7,6 +7,8 @@
 
 #[path = "common/mosquitto.rs"]
 mod mosquitto;
+#[path = "processes/onboarding.rs"]
+mod onboarding;
 #[path = "processes/programs.rs"]
 mod programs;
 #[path = "processes/record.rs"]

@@ -1,12 +1,16 @@
 //! What the program can be told to do.
 
+mod assign;
 mod check;
 mod counters;
 mod export;
+mod first_reading;
 mod init;
 mod manual;
 mod map;
+mod probe;
 mod run;
+mod target;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,6 +19,8 @@ use anyhow::Result;
 use clap::{CommandFactory, Subcommand};
 use meter_agent::device::LibraryError;
 use meter_agent::journal::JournalError;
+use meter_agent::onboarding::assign::AssignError;
+use meter_agent::onboarding::{NoChoice, ProbeError};
 use meter_agent::{AgentError, ConfigError, DiskError, key_file};
 use serde_json::json;
 
@@ -24,6 +30,8 @@ const STOPPED: u8 = 1;
 const UNUSABLE: u8 = 3;
 /// A device cannot be read.
 const SILENT_DEVICE: u8 = 4;
+/// Nothing that was found can be used for what it was looked for.
+const NOTHING_FITS: u8 = 6;
 /// A golden vector does not come out.
 const WRONG_READINGS: u8 = 5;
 
@@ -37,6 +45,11 @@ pub enum Command {
     },
     /// Write a commented configuration and a new key into a folder; overwrites nothing.
     Init(init::Init),
+    /// Look at an address: who answers, what it is, which device maps fit, and what it says.
+    Probe(probe::Probe),
+    /// Find out what is at an address and write it into a configuration as meter, solar plant or
+    /// battery.
+    Assign(assign::Assign),
     /// Look for mistakes in a configuration without starting anything.
     Check {
         /// Configuration file.
@@ -70,8 +83,10 @@ pub enum Command {
 /// Does what was asked for; `A` is the whole command line.
 pub fn execute<A: CommandFactory>(command: Command, json: bool) -> Result<ExitCode> {
     match command {
-        Command::Run { config } => run::run(&config),
+        Command::Run { config } => run::run(&config, json),
         Command::Init(init) => init.execute(json),
+        Command::Probe(probe) => probe.execute(json),
+        Command::Assign(assign) => assign.execute(json),
         Command::Check { config, live } => check::check(&config, live, json),
         Command::Counters(counters) => counters.execute(json),
         Command::Map(map) => map.execute(json),
@@ -85,6 +100,12 @@ pub fn execute<A: CommandFactory>(command: Command, json: bool) -> Result<ExitCo
 /// The exit code for an error that ended a command.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     let starting = error.downcast_ref::<run::Running>().is_none();
+    if error.downcast_ref::<ProbeError>().is_some() {
+        return SILENT_DEVICE;
+    }
+    if error.downcast_ref::<NoChoice>().is_some() {
+        return NOTHING_FITS;
+    }
     let unusable = error.downcast_ref::<AgentError>().is_some()
         || error.downcast_ref::<ConfigError>().is_some()
         || error.downcast_ref::<LibraryError>().is_some()
@@ -92,6 +113,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         || error.downcast_ref::<JournalError>().is_some()
         || error.downcast_ref::<key_file::KeyError>().is_some()
         || error.downcast_ref::<export::ExportError>().is_some()
+        || error.downcast_ref::<AssignError>().is_some()
         || error.downcast_ref::<init::InitError>().is_some();
     if starting && unusable { UNUSABLE } else { STOPPED }
 }

@@ -5,16 +5,18 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clock::Clock;
-use meter_agent::{Agent, Config};
+use meter_agent::{Agent, Config, key_file};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+
+use super::first_reading::FirstReading;
 
 /// Marks an error that came while running, not while starting.
 #[derive(Debug, thiserror::Error)]
 #[error("the agent had to stop; what is on disk is safe")]
 pub struct Running;
 
-pub fn run(file: &Path) -> Result<ExitCode> {
+pub fn run(file: &Path, json: bool) -> Result<ExitCode> {
     let config = Config::load(file)?;
     for (device, map) in config.devices.iter().zip(config.maps()?) {
         let unverified = map.unverified();
@@ -28,7 +30,9 @@ pub fn run(file: &Path) -> Result<ExitCode> {
         }
     }
     let clock = Clock::from_config(config.clock);
-    let agent = Agent::open(&config, clock)?;
+    let agent = Agent::open(&config, clock.clone())?;
+    let key = key_file::load(&config.key_file())?.public_hex();
+    let first = FirstReading::awaited(&config, &agent, key, &clock, json);
     // One thread is plenty for one household, and the smallest.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -45,6 +49,7 @@ pub fn run(file: &Path) -> Result<ExitCode> {
             }
             stop.send_replace(true);
         });
+        tokio::spawn(first.tell());
         agent.run(stopped).await.context(Running)
     })?;
     Ok(ExitCode::SUCCESS)

@@ -126,18 +126,37 @@ const fn max_age_s() -> u32 {
     300
 }
 
+/// Checks that there are devices, and exactly one that is the meter.
+///
+/// # Errors
+/// [`ConfigError::Invalid`].
+pub(super) fn check_roles(config: &Config) -> Result<(), ConfigError> {
+    if config.devices.is_empty() {
+        let problem = "there is no device yet: 1 to 64 [[device]] entries are needed. `meter-agent \
+                       assign --config FILE --role meter ADDRESS` finds out what is at an address and \
+                       writes it down";
+        return invalid("device", problem.to_owned());
+    }
+    let meters = config.devices.iter().filter(|device| device.role == Role::Meter).count();
+    if meters == 0 {
+        let problem = "0 devices have role = \"meter\"; exactly one must: the one at the grid \
+                       connection. `meter-agent assign --config FILE --role meter ADDRESS` finds it";
+        return invalid("device", problem.to_owned());
+    }
+    if meters != 1 {
+        let problem = format!("{meters} devices have role = \"meter\"; exactly one must");
+        return invalid("device", problem);
+    }
+    Ok(())
+}
+
 /// Checks all devices, each by itself and against the others.
 ///
 /// # Errors
 /// [`ConfigError::Invalid`] for the first that cannot be used, or [`ConfigError::Map`].
 pub(super) fn check_devices(config: &Config) -> Result<(), ConfigError> {
-    if config.devices.is_empty() || config.devices.len() > MAX_DEVICES {
-        return invalid("device", format!("1 to {MAX_DEVICES} [[device]] entries are needed"));
-    }
-    let meters = config.devices.iter().filter(|device| device.role == Role::Meter).count();
-    if meters != 1 {
-        let problem = format!("{meters} devices have role = \"meter\"; exactly one must");
-        return invalid("device", problem);
+    if config.devices.len() > MAX_DEVICES {
+        return invalid("device", format!("more than {MAX_DEVICES} [[device]] entries"));
     }
     let mut names = BTreeSet::new();
     let mut places = BTreeMap::new();

@@ -78,8 +78,8 @@ pub struct Config {
     /// Lets other programs of the household read on through the agent.
     #[serde(default, skip_serializing_if = "Proxies::is_empty")]
     pub proxy: Proxies,
-    /// The devices; exactly one is the meter at the grid connection.
-    #[serde(rename = "device")]
+    /// The devices; exactly one is the meter at the grid connection. A new configuration has none yet.
+    #[serde(default, rename = "device")]
     pub devices: Vec<DeviceConfig>,
 }
 
@@ -161,7 +161,7 @@ impl MqttConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read {}: {error}", path.display())]
+    #[error("cannot read {}: {error}{}", path.display(), remedy(error))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -189,24 +189,46 @@ pub enum ConfigError {
     Map(#[from] LibraryError),
 }
 
+/// What to do about a file that cannot be read.
+fn remedy(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "; `meter-agent init` writes a new configuration",
+        std::io::ErrorKind::PermissionDenied => {
+            "; it belongs to another account: run this as that one (`ls -l` shows it)"
+        }
+        _ => "",
+    }
+}
+
 impl Config {
     /// Reads and checks a file. Relative paths in it are relative to its folder.
     ///
     /// # Errors
     /// [`ConfigError`].
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let unreadable = |error| ConfigError::Unreadable { path: path.to_owned(), error };
-        let size = std::fs::metadata(path).map_err(unreadable)?.len();
-        let place = path.display().to_string();
-        if size > MAX_BYTES {
-            let reason = format!("{size} bytes is more than {MAX_BYTES}");
-            return Err(ConfigError::Malformed { place, reason });
-        }
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        let mut config = Self::parse(&text, &place)?;
+        let mut config = Self::parse(&Self::text(path)?, &path.display().to_string())?;
         config.anchor(path.parent().unwrap_or(Path::new(".")));
         config.check()?;
         Ok(config)
+    }
+
+    /// The text of a file of bearable size.
+    ///
+    /// # Errors
+    /// [`ConfigError::Unreadable`] and [`ConfigError::Malformed`].
+    pub fn text(path: &Path) -> Result<String, ConfigError> {
+        let unreadable = |error| ConfigError::Unreadable { path: path.to_owned(), error };
+        let metadata = std::fs::metadata(path).map_err(unreadable)?;
+        if !metadata.is_file() {
+            return Err(unreadable(std::io::Error::other(
+                "it is no file; name the agent.toml in it",
+            )));
+        }
+        if metadata.len() > MAX_BYTES {
+            let reason = format!("{} bytes is more than {MAX_BYTES}", metadata.len());
+            return Err(ConfigError::Malformed { place: path.display().to_string(), reason });
+        }
+        std::fs::read_to_string(path).map_err(unreadable)
     }
 
     /// Parses TOML text without checking what it means.
@@ -257,6 +279,16 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Invalid`] for the first that makes no sense, or [`ConfigError::Map`].
     pub fn check(&self) -> Result<(), ConfigError> {
+        self.check_settings()?;
+        device::check_roles(self)?;
+        self.check_each_device()
+    }
+
+    /// Checks everything but the devices, and what refers to them.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn check_settings(&self) -> Result<(), ConfigError> {
         range("epoch", u64::from(self.epoch), 1, u64::from(u32::MAX))?;
         range("poll_interval_ms", self.poll_interval_ms, 100, 60_000)?;
         range("connection_w", self.connection_w.try_into().unwrap_or(0), 100, 100_000_000)?;
@@ -266,13 +298,20 @@ impl Config {
         range("journal.keep_days", u64::from(self.journal.keep_days), 1, 400)?;
         self.bidding.wishes()?;
         broker("mqtt", &self.mqtt)?;
-        Outlets::check(self)?;
+        Outlets::check(self)
+    }
+
+    /// Checks the devices that there are, while more may follow, and what refers to them.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn check_each_device(&self) -> Result<(), ConfigError> {
         device::check_devices(self)?;
         self.proxy.0.iter().try_for_each(|proxy| proxy.check(self))
     }
 
     /// Makes relative paths relative to `folder`.
-    fn anchor(&mut self, folder: &Path) {
+    pub(crate) fn anchor(&mut self, folder: &Path) {
         let anchored = |path: &mut PathBuf| *path = folder.join(&*path);
         anchored(&mut self.data_dir);
         let brokers = self.devices.iter_mut().filter_map(|device| device.mqtt.as_mut());

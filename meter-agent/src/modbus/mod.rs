@@ -4,12 +4,14 @@
 //! inverters accept a single client. Behind it a task serves the units one request at a time
 //! ([`turns`] says whose turn it is), so that a silent or slow unit costs the others no more than
 //! its share. [`steps`] keeps answers and questions in step: what a gateway delivers late is never
-//! taken for the answer to something else. A [`Unit`] is one device with its map.
+//! taken for the answer to something else. A [`Unit`] is one device with its map; a [`Sounding`] looks at a
+//! place of which nothing is known yet.
 //!
 //! Nothing here can write: the only request that exists is a [`Read`], function 3 or 4.
 
 mod line;
 mod read;
+mod sounding;
 mod steps;
 mod tap;
 mod turns;
@@ -18,6 +20,7 @@ mod wire;
 
 pub use line::{Ask, Guest, Line};
 pub use read::{Exception, Function, MAX_REGISTERS, Read, ReadError};
+pub use sounding::Sounding;
 pub use turns::Rank;
 pub use unit::Unit;
 pub use wire::Place;

@@ -303,10 +303,11 @@ fn is_owed(answer: &Result<Response, ExceptionResponse>, steps: &mut Steps) -> b
     }
 }
 
-/// The client tells the end of a stream as the system's newest error, which is none.
+/// The client tells the end of a stream as the system's newest error, which is none, or that something
+/// would have had to be waited for (EAGAIN, EINPROGRESS).
 fn in_words(error: &io::Error) -> String {
     match error.raw_os_error() {
-        Some(0) => "closed by the other side".to_owned(),
+        Some(0 | 11 | 115) => "closed by the other side".to_owned(),
         _ => error.to_string(),
     }
 }

@@ -19,6 +19,13 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// Adds a meter and an inverter behind a host to a configuration that has no devices.
+fn put_devices(config: &Path, host: &str) {
+    let text = std::fs::read_to_string(config).expect("there");
+    let devices = crate::support::DEVICES.replace("127.0.0.1:5020", host);
+    std::fs::write(config, text + &devices).expect("written");
+}
+
 fn path(path: &Path) -> &str {
     path.to_str().expect("plain")
 }
@@ -49,13 +56,19 @@ fn init_writes_a_configuration_that_check_accepts_and_overwrites_nothing() {
     assert!(written.contains("url = \"mqtt://192.0.2.1:1883\""));
 
     let output = program(&["check", "--config", path(&config)]);
+    assert_eq!(output.status.code(), Some(3));
+    let told = text(&output.stderr);
+    assert!(told.contains("meter-agent assign --config FILE --role meter"), "{told}");
+    put_devices(&config, "127.0.0.1:5020");
+    let output = program(&["check", "--config", path(&config)]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(text(&output.stdout).contains(&key));
 
     let again = program(&["init", "--dir", path(&dir)]);
     assert_eq!(again.status.code(), Some(3));
     assert!(text(&again.stderr).contains("nothing was overwritten"));
-    assert_eq!(std::fs::read_to_string(&config).expect("there"), written);
+    let kept = std::fs::read_to_string(&config).expect("there");
+    assert!(kept.starts_with(&written), "only devices were added");
 }
 
 #[test]
@@ -90,9 +103,7 @@ async fn a_live_check_shows_what_the_devices_say() {
     let dir = folder.path().join("home");
     assert!(program(&["init", "--dir", path(&dir)]).status.success());
     let file = dir.join("agent.toml");
-    let config = std::fs::read_to_string(&file).expect("there");
-    let config = config.replace("127.0.0.1:5020", &device.host());
-    std::fs::write(&file, config).expect("written");
+    put_devices(&file, &device.host());
     let arguments = ["check", "--live", "--config", path(&file)].map(str::to_owned);
 
     // The meter answers, the inverter's unit does not exist: the table shows both, the code says no.
@@ -144,6 +155,7 @@ fn a_log_in_a_file_has_no_colours() {
     let folder = tempfile::tempdir().expect("a folder");
     let dir = folder.path().join("home");
     assert!(program(&["init", "--dir", path(&dir)]).status.success());
+    put_devices(&dir.join("agent.toml"), "127.0.0.1:5020");
     let log = log_of_a_start(&dir.join("agent.toml"), &folder.path().join("log"));
     assert!(log.contains("INFO") && log.contains("ready") && !log.contains('\u{1b}'), "{log}");
 }
@@ -190,6 +202,7 @@ fn counters_are_shown_from_the_journal_and_a_jump_is_confirmed_by_a_word() {
     let output = program(&[&init[..], &["--broker", "mqtt://192.0.2.1:1883"]].concat());
     assert!(output.status.success(), "{}", text(&output.stderr));
     let file = dir.join("agent.toml");
+    put_devices(&file, "127.0.0.1:5020");
     let counters = |more: &[&str]| {
         let output = program(&[&["counters", "--config", path(&file)], more].concat());
         assert!(output.status.success(), "{}", text(&output.stderr));

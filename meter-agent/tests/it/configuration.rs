@@ -8,7 +8,7 @@ use meter_agent::config::Role;
 use meter_agent::core::policy::Style;
 use meter_agent::{Agent, AgentError, Config, DiskError, key_file};
 
-const EXAMPLE: &str = include_str!("../../example.toml");
+use crate::support::{DEVICES, HOUSEHOLD as EXAMPLE};
 
 fn load(text: &str) -> Result<Config, meter_agent::ConfigError> {
     let folder = tempfile::tempdir().expect("a folder");
@@ -39,8 +39,6 @@ fn what_the_example_says_in_comments_works_too() {
                 "file =",
                 "username",
                 "password_file",
-                "timeout_ms",
-                "positive_means",
                 "[clock]",
                 "anchor_",
                 "speed",
@@ -77,6 +75,33 @@ fn what_the_example_says_in_comments_works_too() {
         assert!(words.contains(said), "{words}");
     }
     assert_eq!(config.mqtt.username.as_deref(), Some("C001"));
+}
+
+#[test]
+fn the_devices_in_the_examples_comments_are_devices() {
+    let example = include_str!("../../example.toml");
+    let blocks: Vec<&str> = example.split("# [[device]]\n").skip(1).collect();
+    assert_eq!(blocks.len(), 4);
+    for block in blocks {
+        let lines = block.lines().take_while(|line| line.trim() != "#");
+        let settings = lines.filter_map(|line| line.strip_prefix("# "));
+        let settings = settings.filter(|line| line.contains(" = ")).map(|line| format!("{line}\n"));
+        let text = format!("{example}\n[[device]]\n{}", settings.collect::<String>());
+        let config = Config::parse(&text, "example").expect(&text);
+        assert_eq!(config.devices.len(), 1);
+        config.check_each_device().expect(&text);
+    }
+}
+
+#[test]
+fn a_configuration_without_a_device_or_a_meter_says_how_to_find_one() {
+    let example = include_str!("../../example.toml");
+    let without = load(example).expect_err("no device").to_string();
+    let roof = EXAMPLE.replace("role = \"meter\"", "role = \"pv\"");
+    let no_meter = load(&roof).expect_err("no meter").to_string();
+    for error in [without, no_meter] {
+        assert!(error.contains("meter-agent assign --config FILE --role meter"), "{error}");
+    }
 }
 
 #[test]
@@ -151,7 +176,10 @@ fn mistakes_are_named() {
 /// The example with a part exchanged is refused, and the refusal says what is wrong.
 fn check_mistake(find: &str, put: &str, expected: &str) {
     assert!(EXAMPLE.contains(find), "{find}");
-    let error = load(&EXAMPLE.replacen(find, put, 1)).expect_err(put).to_string();
+    // Its comments show devices, too.
+    let from = if DEVICES.contains(find) { EXAMPLE.len() - DEVICES.len() } else { 0 };
+    let changed = EXAMPLE[from..].replacen(find, put, 1);
+    let error = load(&format!("{}{changed}", &EXAMPLE[..from])).expect_err(put).to_string();
     assert!(error.contains(expected), "{put:?}: {error}");
 }
 

@@ -16,6 +16,7 @@ mod maps;
 mod modbus;
 #[path = "../../../sim-grid/tests/common/mosquitto.rs"]
 mod mosquitto;
+mod onboarding;
 mod outlets;
 mod plan;
 mod private;

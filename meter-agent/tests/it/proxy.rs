@@ -32,7 +32,7 @@ impl Household {
         let device = Device::start().await;
         let image = sunspec(&[(1, &[0; 66]), (203, &meter_203(123_456, 789, -321))]);
         device.put(METER, 3, 40_000, &image);
-        let text = include_str!("../../example.toml").replace("127.0.0.1:5020", &device.host());
+        let text = crate::support::HOUSEHOLD.replace("127.0.0.1:5020", &device.host());
         let config = Config::parse(&text, "example").expect("a configuration");
         let maps = config.maps().expect("known");
         let listen = "127.0.0.1:0".parse().expect("an address");

@@ -1,0 +1,24 @@
+//! From a device that nobody knows to one that the agent reads: the engine behind the commands
+//! `probe`, `assign` and their like, and behind the web page of `setup`.
+//!
+//! Nothing here prints, and nothing here writes to a device. What goes on is told through a
+//! [`Progress`], what came out is plain data. Judging ([`fit`], [`choice`]) is pure; asking
+//! ([`probe`]) goes slowly, because at the other end of the wire is somebody's heating, or a bus that
+//! other programs use, too.
+
+mod choice;
+mod config_text;
+mod fit;
+mod interview;
+mod probe;
+mod progress;
+mod target;
+
+pub mod assign;
+
+pub use choice::{Choice, NoChoice, Wanted, choose};
+pub use config_text::{EditError, changes};
+pub use fit::{Confidence, Fit, judge};
+pub use probe::{ProbeError, ProbeReport, UnitReport, advice, probe};
+pub use progress::Progress;
+pub use target::{Target, TargetError};
