@@ -1,21 +1,14 @@
 //! Reading every device once, to show a person what the agent would see.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use clock::Clock;
 use serde::Serialize;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 use crate::agent::AgentError;
-use crate::chance::Chance;
 use crate::config::{Config, ConfigError, DeviceConfig, Role};
-use crate::device::{Absence, Observed, Quantity, Readout};
-use crate::modbus::Line;
-use crate::poll::{self, Ask, Plan, Report, serve_broker, serve_line};
-use crate::streams::serve_stream;
+use crate::device::{Absence, DeviceMap, Observed, Quantity, Readout, Registration};
+use crate::onboarding::{Track, Watching};
 
 /// Quantities without which a device cannot play its role.
 const NEEDED: [(Role, &[Quantity]); 3] = [
@@ -67,62 +60,60 @@ pub async fn check_devices(
     patience: Duration,
 ) -> Result<Vec<DeviceCheck>, AgentError> {
     let maps = config.maps().map_err(ConfigError::from)?;
-    let trust: Vec<(String, Vec<String>)> =
-        maps.iter().map(|map| (map.status.to_string(), map.unverified())).collect();
-    let plan = Plan::of(config, maps)?;
-    let mut pending_lines = plan.lines.len();
-    let mut silent: BTreeSet<usize> =
-        plan.brokers.iter().flat_map(|broker| broker.inboxes.iter().map(|(i, _)| *i)).collect();
-    silent.extend(plan.streams.iter().map(|stream| stream.index));
-    let (reports_in, mut reports) = mpsc::channel(64);
-    let mut tasks = JoinSet::new();
-    let mut asks = Vec::new();
-    for line in plan.lines {
-        let (ask, asked) = poll::asks();
-        let _ = ask.try_send(Ask::Edge);
-        asks.push(ask);
-        let connection = Line::open(line.place.clone(), Chance::from_system());
-        tasks.spawn(serve_line(line, connection, asked, reports_in.clone(), clock.clone()));
-    }
-    for broker in plan.brokers {
-        let chance = Chance::from_system();
-        tasks.spawn(serve_broker(broker, reports_in.clone(), clock.clone(), chance));
-    }
-    for stream in plan.streams {
-        let chance = Chance::from_system();
-        tasks.spawn(serve_stream(stream, reports_in.clone(), clock.clone(), chance));
-    }
-    let mut readouts: BTreeMap<usize, Readout> = BTreeMap::new();
-    let mut failures: BTreeMap<usize, String> = BTreeMap::new();
-    let collect = async {
-        while pending_lines > 0 || !silent.is_empty() {
-            match reports.recv().await {
-                Some(Report::Device(index, Ok(readout))) => {
-                    let known = readouts.entry(index).or_default();
-                    known.merge(readout);
-                    if problems(&config.devices[index], known).is_empty() {
-                        silent.remove(&index);
-                    }
-                }
-                Some(Report::Device(index, Err(reason))) => {
-                    failures.insert(index, reason);
-                }
-                Some(Report::Done(_)) => pending_lines -= 1,
-                None => break,
-            }
+    let mut watching = Watching::start(config, &clock)?;
+    let tracks = watching
+        .watch(patience, |tracks| {
+            let all = config.devices.iter().zip(&maps).zip(tracks);
+            all.into_iter().all(|((device, map), track)| {
+                let last = track.samples.last();
+                let is_asked = map.transport.is_modbus();
+                // One that speaks when it likes may say the rest in another message.
+                let is_whole = last.is_some_and(|last| problems(device, last).is_empty());
+                is_whole || is_asked && (last.is_some() || track.failure.is_some())
+            })
+        })
+        .await;
+    let check = |((device, map), track): ((&DeviceConfig, &DeviceMap), Track)| DeviceCheck {
+        map_status: map.status.to_string(),
+        unverified: map.unverified(),
+        ..checked(device, track)
+    };
+    Ok(config.devices.iter().zip(&maps).zip(tracks).map(check).collect())
+}
+
+/// What a person should know before the agent runs with these devices, that is no mistake.
+#[must_use]
+pub fn warnings(config: &Config, maps: &[DeviceMap]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let meters = config.devices.iter().zip(maps).filter(|(device, _)| device.role == Role::Meter);
+    for (device, map) in meters {
+        let name = &device.name;
+        if map.counters_reset() && !device.allow_resetting {
+            warnings.push(format!(
+                "{name}: its counters start again by themselves (every day, or without power), so what \
+                 flowed around that moment can be lost. It is not settled on unless you say \
+                 allow_resetting = true for it"
+            ));
         }
-    };
-    let _ = timeout(patience, collect).await;
-    let check = |(index, (device, (map_status, unverified)))| {
-        let readout = readouts.remove(&index).unwrap_or_default();
-        let reason = failures.remove(&index);
-        DeviceCheck { map_status, unverified, ..checked(device, &readout, reason) }
-    };
-    Ok(config.devices.iter().zip(trust).enumerate().map(check).collect())
+        match map.registration {
+            Some(Registration::PerPhase) => warnings.push(format!(
+                "{name}: it counts each phase on its own, and runs faster than your bill's meter when \
+                 one phase feeds in while another draws"
+            )),
+            Some(Registration::Unknown) => warnings.push(format!(
+                "{name}: nobody knows whether it sums its phases as your bill's meter does; `sign-test` \
+                 shows it when phases flow in opposite directions"
+            )),
+            Some(Registration::Net) | None => {}
+        }
+    }
+    warnings
 }
 
 /// What a device said, or why it said nothing.
-fn checked(device: &DeviceConfig, readout: &Readout, reason: Option<String>) -> DeviceCheck {
+fn checked(device: &DeviceConfig, track: Track) -> DeviceCheck {
+    let Track { mut samples, failure: reason } = track;
+    let readout = &samples.pop().unwrap_or_default();
     let problems = problems(device, readout);
     DeviceCheck {
         device: device.name.clone(),

@@ -34,7 +34,7 @@ mod terms;
 
 pub use agent::{Agent, AgentError, CONFIRMATION};
 pub use chance::Chance;
-pub use check::{DeviceCheck, FigureCheck, check_devices};
+pub use check::{DeviceCheck, FigureCheck, check_devices, warnings};
 pub use config::{Config, ConfigError};
 pub use core::Status;
 pub use disk::DiskError;

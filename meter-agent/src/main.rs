@@ -28,7 +28,8 @@ const EXIT_CODES: &str = "Exit codes:
   3  configuration, key or data folder cannot be used: the message says what to do
   4  a device does not answer, or not as its role needs (`check --live`, `probe`, `assign`)
   5  `map test`: a golden vector does not come out as it must
-  6  `probe`, `assign`: something answers, and nothing in it fits what it is wanted for";
+  6  `probe`, `assign`: something answers, and nothing in it fits what it is wanted for
+  7  `check --plausible`, `sign-test`: what devices say cannot be true, or it cannot be told";
 
 /// Colours are for a terminal, unless its owner wants none (<https://no-color.org>).
 fn wants_colour() -> bool {

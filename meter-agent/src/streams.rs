@@ -10,11 +10,11 @@ use clock::Clock;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::chance::Chance;
 use crate::device::Telegrams;
-use crate::modbus::Place;
+use crate::modbus::{Ear, Overheard, Place};
 use crate::poll::Report;
 use crate::serial::SerialPort;
 
@@ -86,6 +86,30 @@ async fn connect(host: &str) -> io::Result<TcpStream> {
         io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {CONNECT_TIMEOUT:?}"))
     };
     timeout(CONNECT_TIMEOUT, TcpStream::connect(host)).await.map_err(late)?
+}
+
+/// Opens a line and tells on every byte for so long.
+///
+/// # Errors
+/// Why nothing could be heard.
+pub async fn overhear(place: &Place, span: Duration, ear: Ear) -> io::Result<()> {
+    let end = Instant::now() + span;
+    match place {
+        Place::Serial(config) => hear(SerialPort::open(config)?, end, ear).await,
+        Place::Tcp(host) | Place::RtuOverTcp(host) => hear(connect(host).await?, end, ear).await,
+    }
+}
+
+async fn hear(line: impl AsyncRead + Unpin, end: Instant, ear: Ear) -> io::Result<()> {
+    let mut line = Overheard::new(line, ear);
+    let mut piece = [0; PIECE];
+    loop {
+        match timeout_at(end, line.read(&mut piece)).await {
+            Err(_) => return Ok(()),
+            Ok(Ok(0)) => return Err(io::Error::other("the other side closed the connection")),
+            Ok(outcome) => outcome?,
+        };
+    }
 }
 
 async fn listen(

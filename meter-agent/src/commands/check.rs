@@ -1,48 +1,127 @@
-//! `check`: is the configuration right, and do the devices say what is needed?
+//! `check`: is the configuration right, do the devices say what is needed, and can it be true?
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use clap::Args;
 use clock::Clock;
-use meter_agent::device::Quantity;
-use meter_agent::{Config, DeviceCheck, check_devices, key_file};
+use meter_agent::onboarding::{Remark, Verdict, Watching, plausible};
+use meter_agent::{Config, DeviceCheck, check_devices, key_file, warnings};
 use serde_json::json;
 
-use super::SILENT_DEVICE;
+use super::target::{print_figures, runtime};
+use super::{IMPLAUSIBLE, SILENT_DEVICE};
 
 /// How long devices that speak when they like are listened to.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-pub fn check(file: &Path, live: bool, json: bool) -> Result<ExitCode> {
-    let config = Config::load(file)?;
-    let key = key_file::load(&config.key_file())?.public_hex();
-    if !live {
-        if json {
-            println!(
-                "{}",
-                json!({ "config": "ok", "public_key": key, "bidding": config.bidding.in_words()? })
-            );
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Also read every device once and show what it says.
+    #[arg(long)]
+    live: bool,
+    /// Also watch the devices for a while: voltages, signs, counters against power, clocks, the balance
+    /// of the house.
+    #[arg(long, conflicts_with = "live")]
+    plausible: bool,
+    /// How long --plausible watches, seconds.
+    #[arg(long, value_name = "S", default_value_t = 30,
+        value_parser = clap::value_parser!(u64).range(3..=3_600))]
+    seconds: u64,
+}
+
+impl Check {
+    pub fn execute(&self, json: bool) -> Result<ExitCode> {
+        let config = Config::load(&self.config)?;
+        let key = key_file::load(&config.key_file())?.public_hex();
+        if self.plausible {
+            self.plausible(&config, &key, json)
+        } else if self.live {
+            live(&config, &key, json)
         } else {
-            println!("{}: {} devices, no mistakes found", file.display(), config.devices.len());
-            for (device, map) in config.devices.iter().zip(config.maps()?) {
-                println!("{}: {} ({}), {}", device.name, map.id, map.status, map.name);
-                for what in map.unverified() {
-                    println!("  not checked by anybody: {what}");
-                }
-            }
-            println!("public key: {key}");
-            config.bidding.in_words()?.iter().for_each(|line| println!("{line}"));
+            self.still(&config, &key, json)
         }
-        return Ok(ExitCode::SUCCESS);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
+
+    /// Nothing but the file.
+    fn still(&self, config: &Config, key: &str, json: bool) -> Result<ExitCode> {
+        let maps = config.maps().map_err(meter_agent::ConfigError::from)?;
+        let warnings = warnings(config, &maps);
+        let bidding = config.bidding.in_words()?;
+        if json {
+            let unverified: Vec<_> = config
+                .devices
+                .iter()
+                .zip(&maps)
+                .map(|(device, map)| {
+                    json!({
+                        "device": device.name,
+                        "map": map.id,
+                        "status": map.status.to_string(),
+                        "unverified": map.unverified(),
+                    })
+                })
+                .collect();
+            let told = json!({
+                "config": "ok",
+                "public_key": key,
+                "bidding": bidding,
+                "devices": unverified,
+                "warnings": warnings,
+            });
+            println!("{told}");
+            return Ok(ExitCode::SUCCESS);
+        }
+        println!("{}: {} devices, no mistakes found", self.config.display(), config.devices.len());
+        for (device, map) in config.devices.iter().zip(&maps) {
+            println!("{}: {} ({}), {}", device.name, map.id, map.status, map.name);
+            for what in map.unverified() {
+                println!("  not checked by anybody: {what}");
+            }
+        }
+        warnings.iter().for_each(|warning| println!("warning: {warning}"));
+        println!("public key: {key}");
+        bidding.iter().for_each(|line| println!("{line}"));
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn plausible(&self, config: &Config, key: &str, json: bool) -> Result<ExitCode> {
+        let maps = config.maps().map_err(meter_agent::ConfigError::from)?;
+        let site = config.bidding.wishes()?.site;
+        let clock = Clock::from_config(config.clock);
+        if !json {
+            eprintln!("Watching {} devices for {} s.", config.devices.len(), self.seconds);
+        }
+        let tracks = runtime()?.block_on(async {
+            let mut watching = Watching::start(config, &clock)?;
+            let span = Duration::from_secs(self.seconds);
+            Ok::<_, meter_agent::AgentError>(watching.watch(span, |_| false).await)
+        })?;
+        let remarks = plausible(config, &maps, &tracks, site, clock.now_ms());
+        if json {
+            println!("{}", json!({ "config": "ok", "public_key": key, "remarks": remarks }));
+        } else {
+            print_remarks(&remarks);
+        }
+        let silent = tracks.iter().any(|track| track.samples.is_empty());
+        let worst = remarks.iter().map(|remark| remark.verdict).max().unwrap_or(Verdict::Fine);
+        Ok(match (silent, worst) {
+            (true, _) => ExitCode::from(SILENT_DEVICE),
+            (false, Verdict::Wrong) => ExitCode::from(IMPLAUSIBLE),
+            _ => ExitCode::SUCCESS,
+        })
+    }
+}
+
+fn live(config: &Config, key: &str, json: bool) -> Result<ExitCode> {
     let clock = Clock::from_config(config.clock);
-    let checks = runtime.block_on(check_devices(&config, clock, PATIENCE))?;
+    let checks = runtime()?.block_on(check_devices(config, clock, PATIENCE))?;
     if json {
         println!("{}", json!({ "config": "ok", "public_key": key, "devices": checks }));
     } else {
@@ -52,6 +131,23 @@ pub fn check(file: &Path, live: bool, json: bool) -> Result<ExitCode> {
     Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::from(SILENT_DEVICE) })
 }
 
+fn print_remarks(remarks: &[Remark]) {
+    let mut device = None;
+    for remark in remarks {
+        if device != Some(&remark.device) {
+            println!("{}", remark.device.as_deref().unwrap_or("all together"));
+            device = Some(&remark.device);
+        }
+        let mark = match remark.verdict {
+            Verdict::Fine => "fine ",
+            Verdict::Open => "open ",
+            Verdict::Odd => "odd  ",
+            Verdict::Wrong => "WRONG",
+        };
+        println!("  {mark} {}", remark.text);
+    }
+}
+
 fn print_table(checks: &[DeviceCheck]) {
     for check in checks {
         println!("{} ({}, {})", check.device, check.map, check.map_status);
@@ -59,21 +155,7 @@ fn print_table(checks: &[DeviceCheck]) {
             let unverified = check.unverified.join(", ");
             println!("  not checked by anybody: {unverified}; compare with the device's display");
         }
-        for figure in &check.figures {
-            match (figure.value, &figure.note) {
-                (Some(value), _) => {
-                    let shown = Quantity::named(figure.quantity)
-                        .map_or_else(|| value.to_string(), |quantity| quantity.shown(value));
-                    // The number right-aligned, its unit behind it.
-                    let (number, unit) = shown.split_once(' ').unwrap_or((&shown, ""));
-                    println!("  {:<16} {number:>14} {unit}", figure.quantity);
-                }
-                (None, note) => {
-                    let note = note.as_deref().unwrap_or("nothing");
-                    println!("  {:<16} {:>14} {note}", figure.quantity, "-");
-                }
-            }
-        }
+        print_figures(&check.figures);
         for problem in &check.problems {
             println!("  cannot be used: {problem}");
         }

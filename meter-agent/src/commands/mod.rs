@@ -10,7 +10,9 @@ mod manual;
 mod map;
 mod probe;
 mod run;
+mod sign_test;
 mod target;
+mod trace;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -32,6 +34,8 @@ const UNUSABLE: u8 = 3;
 const SILENT_DEVICE: u8 = 4;
 /// Nothing that was found can be used for what it was looked for.
 const NOTHING_FITS: u8 = 6;
+/// What the devices say cannot be true, or cannot be told.
+const IMPLAUSIBLE: u8 = 7;
 /// A golden vector does not come out.
 const WRONG_READINGS: u8 = 5;
 
@@ -50,15 +54,13 @@ pub enum Command {
     /// Find out what is at an address and write it into a configuration as meter, solar plant or
     /// battery.
     Assign(assign::Assign),
-    /// Look for mistakes in a configuration without starting anything.
-    Check {
-        /// Configuration file.
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
-        /// Also read every device once and show what it says.
-        #[arg(long)]
-        live: bool,
-    },
+    /// Look for mistakes in a configuration; with --live also at the devices, with --plausible at whether
+    /// what they say can be true.
+    Check(check::Check),
+    /// Find out with a kettle which way meter and battery count, and mend what is reversed.
+    SignTest(sign_test::SignTest),
+    /// Write down every byte between agent and devices for a while, for a report of a defect.
+    Trace(trace::Trace),
     /// Show what the registers stand at, and confirm a jump that was put aside.
     Counters(counters::Counters),
     /// Device maps: what there is, what each reads, and one's own.
@@ -87,7 +89,9 @@ pub fn execute<A: CommandFactory>(command: Command, json: bool) -> Result<ExitCo
         Command::Init(init) => init.execute(json),
         Command::Probe(probe) => probe.execute(json),
         Command::Assign(assign) => assign.execute(json),
-        Command::Check { config, live } => check::check(&config, live, json),
+        Command::Check(check) => check.execute(json),
+        Command::SignTest(test) => test.execute(json),
+        Command::Trace(trace) => trace.execute(json),
         Command::Counters(counters) => counters.execute(json),
         Command::Map(map) => map.execute(json),
         Command::Export(export) => export.execute(json),
@@ -114,6 +118,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         || error.downcast_ref::<key_file::KeyError>().is_some()
         || error.downcast_ref::<export::ExportError>().is_some()
         || error.downcast_ref::<AssignError>().is_some()
+        || error.downcast_ref::<trace::TraceError>().is_some()
         || error.downcast_ref::<init::InitError>().is_some();
     if starting && unusable { UNUSABLE } else { STOPPED }
 }

@@ -5,9 +5,9 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use meter_agent::ConfigError;
-use meter_agent::device::{DeviceMap, Library, Transport};
+use meter_agent::device::{DeviceMap, Library, Quantity, Transport};
 use meter_agent::onboarding::Progress;
+use meter_agent::{ConfigError, FigureCheck};
 use tokio::runtime::Runtime;
 
 /// One thread: everything here waits most of the time.
@@ -49,28 +49,27 @@ pub fn modbus_maps(folder: Option<&Path>) -> Result<BTreeMap<String, DeviceMap>>
     Ok(maps)
 }
 
-/// The figures of a device, a line each.
-pub fn print_figures(figures: &[meter_agent::FigureCheck]) {
+/// Sentences for a person, a line each: what to do, and when.
+pub fn sentences() -> Progress {
+    Progress::to(|sentence| eprintln!("{sentence}"))
+}
+
+/// The figures of a device, a line each: the number right-aligned, its unit behind it.
+pub fn print_figures(figures: &[FigureCheck]) {
     for figure in figures {
-        let quantity = meter_agent::device::Quantity::named(figure.quantity);
-        match (figure.value, quantity) {
-            (Some(value), Some(quantity)) => {
-                println!("  {:<20} {:>16}", figure.quantity, short(&quantity.shown(value)));
+        let shown = figure.value.map(|value| {
+            Quantity::named(figure.quantity)
+                .map_or_else(|| value.to_string(), |quantity| quantity.shown(value))
+        });
+        match shown {
+            Some(shown) => {
+                let (number, unit) = shown.split_once(' ').unwrap_or((&shown, ""));
+                println!("  {:<17} {number:>14} {unit}", figure.quantity);
             }
-            _ => {
+            None => {
                 let note = figure.note.as_deref().unwrap_or("nothing");
-                println!("  {:<20} {note:>16}", figure.quantity);
+                println!("  {:<17} {:>14} {note}", figure.quantity, "-");
             }
         }
     }
-}
-
-/// A figure without the zeros that say nothing.
-fn short(shown: &str) -> String {
-    let (number, unit) = shown.split_once(' ').unwrap_or((shown, ""));
-    let number = match number.contains('.') {
-        true => number.trim_end_matches('0').trim_end_matches('.'),
-        false => number,
-    };
-    format!("{number} {unit}").trim_end().to_owned()
 }

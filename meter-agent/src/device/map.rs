@@ -505,6 +505,21 @@ impl DeviceMap {
         self
     }
 
+    /// Whether a counter that a bill is made from starts again by itself.
+    #[must_use]
+    pub fn counters_reset(&self) -> bool {
+        let settled = |key: &str| {
+            [Quantity::EnergyImport, Quantity::EnergyExport].iter().any(|own| own.as_str() == key)
+        };
+        let resets = |counter: Option<super::fields::Counter>| {
+            counter.is_some_and(|counter| counter.reset.resets() != super::Resets::Never)
+        };
+        let in_blocks = self.blocks.iter().flat_map(|block| &block.fields);
+        let in_messages = self.messages.iter().flat_map(|message| &message.fields);
+        in_blocks.clone().any(|field| settled(&field.key) && resets(field.counter))
+            || in_messages.clone().any(|field| settled(&field.key) && resets(field.counter))
+    }
+
     /// What nobody has checked yet, as a person should read it: the whole map, or single figures.
     #[must_use]
     pub fn unverified(&self) -> Vec<String> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::overheard::Ear;
 use super::read::{Read, ReadError};
 use super::steps::Steps;
 use super::turns::{Rank, Timing, Turn, Turns};
@@ -85,7 +86,17 @@ pub struct Line {
 impl Line {
     /// Starts the line's task in the present runtime; nothing is connected yet.
     #[must_use]
-    pub fn open(place: Place, mut chance: Chance) -> Self {
+    pub fn open(place: Place, chance: Chance) -> Self {
+        Self::start(place, chance, None)
+    }
+
+    /// Like [`Self::open`]; every byte that goes over the connection is told on.
+    #[must_use]
+    pub fn overheard(place: Place, chance: Chance, ear: Ear) -> Self {
+        Self::start(place, chance, Some(ear))
+    }
+
+    fn start(place: Place, mut chance: Chance, ear: Option<Ear>) -> Self {
         let (jobs, own) = mpsc::channel(QUEUE);
         let (guests, foreign) = mpsc::channel(GUESTS);
         let kept = Kept::default();
@@ -93,6 +104,7 @@ impl Line {
         let turns = Turns::new(Instant::now(), Chance::seeded(chance.below(u64::MAX)));
         let served = Served {
             place: place.clone(),
+            ear,
             wire: None,
             connection: Arc::clone(&connection),
             unreachable: None,
@@ -196,6 +208,8 @@ impl Guest {
 /// What the line's task works on.
 struct Served {
     place: Place,
+    /// Who hears what goes over the connection.
+    ear: Option<Ear>,
     wire: Option<Wire>,
     connection: Arc<AtomicU64>,
     /// Why the place could not be reached, and until when it is not tried again.
@@ -382,7 +396,7 @@ impl Served {
                 }
                 _ => {}
             }
-            match Wire::open(&self.place).await {
+            match Wire::open(&self.place, self.ear.as_ref()).await {
                 Ok(wire) => {
                     self.wire = Some(wire);
                     self.unreachable = None;

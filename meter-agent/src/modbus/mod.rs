@@ -10,6 +10,7 @@
 //! Nothing here can write: the only request that exists is a [`Read`], function 3 or 4.
 
 mod line;
+mod overheard;
 mod read;
 mod sounding;
 mod steps;
@@ -19,6 +20,7 @@ mod unit;
 mod wire;
 
 pub use line::{Ask, Guest, Line};
+pub use overheard::{Ear, Overheard};
 pub use read::{Exception, Function, MAX_REGISTERS, Read, ReadError};
 pub use sounding::Sounding;
 pub use turns::Rank;

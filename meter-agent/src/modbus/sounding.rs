@@ -114,7 +114,7 @@ impl Sounding {
             }
         }
         if self.wire.is_none() {
-            self.wire = Some(Wire::open(&self.place).await?);
+            self.wire = Some(Wire::open(&self.place, None).await?);
             sleep(self.connect_delay).await;
         }
         Ok(self.wire.as_mut().expect("just connected"))

@@ -9,13 +9,14 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_modbus::client::{Client, Context, rtu, tcp};
 use tokio_modbus::prelude::SlaveContext;
 use tokio_modbus::{Error, ExceptionResponse, ProtocolError, Request, Response, Slave};
 
+use super::overheard::{Ear, Overheard};
 use super::read::{Exception, Function, Read, ReadError};
 use super::steps::Steps;
 use super::tap::{MAX_FRAME, Tap};
@@ -75,11 +76,11 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Connects or opens the port.
+    /// Connects or opens the port. Who has an ear hears every byte.
     ///
     /// # Errors
     /// [`ReadError::Unreachable`].
-    pub async fn open(place: &Place) -> Result<Self, ReadError> {
+    pub async fn open(place: &Place, ear: Option<&Ear>) -> Result<Self, ReadError> {
         let unreachable =
             |reason: String| ReadError::Unreachable { place: place.to_string(), reason };
         let (tap, quiet) = match place {
@@ -89,12 +90,12 @@ impl Wire {
                     .map_err(|_| unreachable(format!("no answer within {CONNECT_TIMEOUT:?}")))?
                     .map_err(|error| unreachable(error.to_string()))?;
                 stream.set_nodelay(true).map_err(|error| unreachable(error.to_string()))?;
-                (Tap::new(stream), GATEWAY_QUIET)
+                (tap(stream, ear), GATEWAY_QUIET)
             }
             Place::Serial(config) => {
                 let port =
                     SerialPort::open(config).map_err(|error| unreachable(error.to_string()))?;
-                (Tap::new(port), config.frame_gap())
+                (tap(port, ear), config.frame_gap())
             }
         };
         let client = match place {
@@ -281,6 +282,13 @@ impl Wire {
                 }
             }
         }
+    }
+}
+
+fn tap(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, ear: Option<&Ear>) -> Tap {
+    match ear {
+        Some(ear) => Tap::new(Overheard::new(stream, Ear::clone(ear))),
+        None => Tap::new(stream),
     }
 }
 

@@ -10,15 +10,26 @@ mod choice;
 mod config_text;
 mod fit;
 mod interview;
+mod plausible;
 mod probe;
 mod progress;
+mod redact;
+mod sign_test;
 mod target;
+mod trace;
+mod watching;
 
 pub mod assign;
 
 pub use choice::{Choice, NoChoice, Wanted, choose};
 pub use config_text::{EditError, changes};
 pub use fit::{Confidence, Fit, judge};
+pub use plausible::{Remark, Verdict, plausible};
 pub use probe::{ProbeError, ProbeReport, UnitReport, advice, probe};
 pub use progress::Progress;
+pub use sign_test::{
+    APPLIANCE_W, DeviceSign, KETTLE_W, SPAN, Sign, apply_signs, judge_signs, sign_test,
+};
 pub use target::{Target, TargetError};
+pub use trace::{DeviceTrace, trace, trace_text};
+pub use watching::{Track, Watching};

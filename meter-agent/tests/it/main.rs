@@ -23,4 +23,5 @@ mod private;
 mod proxy;
 mod serial;
 mod sharing;
+mod signs;
 mod support;
