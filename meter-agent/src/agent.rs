@@ -9,15 +9,17 @@ use protocol::{Domain, MAX_MESSAGE_BYTES, Topic, Up};
 use rumqttc::v5::mqttbytes::QoS;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, error, info, warn};
 use units::{CommunityId, PointId, Slot};
 
 use crate::chance::Chance;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Role};
+use crate::control::hand::Hand;
+use crate::control::{Setpoint, Wanted};
 use crate::core::{Core, Effect, Input, Level, Status};
 use crate::disk::{Disk, DiskError};
-use crate::house::{Device, House};
+use crate::house::House;
 use crate::key_file::{self, KeyError};
 use crate::link;
 use crate::modbus::Line;
@@ -27,7 +29,7 @@ use crate::poll::{self, Ask, Plan, Report, serve_broker, serve_line};
 use crate::proxy::{Proxy, ProxyError};
 use crate::running::{EdgeReading, Event, Running, Steady, due};
 use crate::streams::serve_stream;
-use crate::terms::{longest_gap_ms, max_age_ms, settings};
+use crate::terms::{house, leaves, max_ages_ms, settings};
 
 /// Reports and events that may wait.
 const QUEUE: usize = 64;
@@ -40,8 +42,14 @@ const SETTLE: Duration = Duration::from_millis(300);
 /// The owner's word that the jumps of the counters were true: a file in the agent's folder.
 pub const CONFIRMATION: &str = "confirm-jumps";
 
-/// How long the tasks get to take their leave, real time.
+/// How long the tasks get to take their leave, real time; and where a device is to be given back.
 const FAREWELL: Duration = Duration::from_millis(500);
+const HANDING_BACK: Duration = Duration::from_secs(3);
+
+/// How long a setpoint stands without a further look at the meters: so many polls, and never less than
+/// the time, real time.
+const LOOKS: u32 = 5;
+const LEAST_TRUST: Duration = Duration::from_secs(15);
 
 /// Why the agent does not run or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +90,10 @@ pub struct Agent {
     status: watch::Sender<Status>,
     outlets: Outlets,
     proxies: Vec<Proxy>,
+    /// The number of the battery that the owner lets be steered.
+    battery: Option<usize>,
+    /// Where to say what is wanted of a device, by its number.
+    hands: BTreeMap<usize, watch::Sender<Option<Wanted>>>,
 }
 
 impl Agent {
@@ -106,38 +118,31 @@ impl Agent {
                 "the journal ended in an unfinished record, which was never sent; it is cut off");
         }
         info!(point = %config.point, key = key.public_hex(), readings = opened.readings, "ready");
-        let pushes = |map: &crate::device::DeviceMap| !map.transport.is_modbus();
-        let max_ages_ms = config
-            .devices
-            .iter()
-            .map(|device| max_age_ms(config, device.mqtt.as_ref().map(|m| m.max_age_s), &clock));
-        let max_ages_ms: Vec<i64> = max_ages_ms.collect();
-        let devices = config.devices.iter().zip(&maps).zip(&max_ages_ms);
-        let devices = devices.map(|((device, map), &max_age_ms)| {
-            let made = Device::new(
-                device.name.clone(),
-                device.role,
-                device.no_export,
-                pushes(map),
-                max_age_ms,
-            );
-            if device.integrate_power {
-                made.summing_power(longest_gap_ms(config, device, &clock))
-            } else {
-                made
-            }
-        });
-        let house = House::new(devices.collect());
-        let settings = settings(config, domain, key, &clock)?;
+        let max_ages_ms = max_ages_ms(config, &clock);
+        let house = house(config, &maps, &max_ages_ms, &clock);
+        let leaves = leaves(config, &maps)?;
+        let leave = leaves.iter().find(|(index, _)| config.devices[*index].role == Role::Battery);
+        let settings = settings(config, domain, key, &clock, leave.map(|(_, leave)| leave))?;
         let core = Core::new(settings, recovered, clock.now_ms());
         warn_if_ahead(core.status(), &config.point, &clock);
         let account = Account::of(&config.mqtt, format!("streetwatt-{}", config.point))?;
+        let proxies = Proxy::open_all(config, &maps)?;
+        let mut plan = Plan::of(config, maps)?;
+        let battery = leave.map(|(index, _)| *index);
+        let mut hands = BTreeMap::new();
+        for (index, leave) in leaves {
+            let (sender, wanted) = watch::channel(None);
+            plan.steer(index, Hand::new(leave, wanted, Chance::from_system()));
+            hands.insert(index, sender);
+        }
         Ok(Self {
             data_dir: config.data_dir.clone(),
             community: config.community.clone(),
             point: config.point.clone(),
-            proxies: Proxy::open_all(config, &maps)?,
-            plan: Plan::of(config, maps)?,
+            proxies,
+            plan,
+            battery,
+            hands,
             status: watch::Sender::new(core.status().clone()),
             poll_interval: Duration::from_millis(config.poll_interval_ms),
             chance: Chance::from_system(),
@@ -202,7 +207,8 @@ impl Agent {
         drop(running);
         self.outlets.close();
         let ended = async { while tasks.join_next().await.is_some() {} };
-        let _ = timeout(FAREWELL, ended).await;
+        let farewell = if self.hands.is_empty() { FAREWELL } else { HANDING_BACK };
+        let _ = timeout(farewell, ended).await;
         result
     }
 
@@ -269,6 +275,9 @@ impl Agent {
         match event {
             Event::Link(event) => self.on_link(event, running).await?,
             Event::Report(Report::Device(index, outcome)) => self.note(index, outcome, running),
+            Event::Report(Report::Steered(index, (at_ms, outcome))) => {
+                self.steered(index, at_ms, outcome, running).await?;
+            }
             Event::Report(Report::Done(Ask::Poll)) => {
                 running.polling = running.polling.saturating_sub(1);
                 if running.polling == 0 {
@@ -342,7 +351,47 @@ impl Agent {
     async fn polled(&mut self, running: &mut Running) -> Result<(), AgentError> {
         let now_ms = self.clock.now_ms();
         let input = Input::Polled(self.house.flows(now_ms), self.house.registers_now(now_ms));
-        self.step(input, running).await
+        self.step(input, running).await?;
+        self.want();
+        Ok(())
+    }
+
+    /// Says what is wanted of the battery, as the newest figures have it.
+    fn want(&self) {
+        let battery = self.battery.and_then(|index| self.hands.get(&index));
+        let Some(battery) = battery else { return };
+        let Some(at_ms) = self.core.steered_by_ms() else { return };
+        let setpoint = self.core.steer(self.clock.now_ms());
+        let trust = LEAST_TRUST.max(self.poll_interval * LOOKS);
+        battery.send_replace(Some(Wanted { at_ms, setpoint, until: Instant::now() + trust }));
+    }
+
+    /// Takes what came of a setpoint.
+    async fn steered(
+        &mut self,
+        index: usize,
+        at_ms: i64,
+        outcome: Result<Option<Setpoint>, String>,
+        running: &mut Running,
+    ) -> Result<(), AgentError> {
+        let point = &self.point;
+        match outcome {
+            Ok(setpoint) => {
+                let value = setpoint.map(Setpoint::value);
+                let before = self.core.status().setpoint_mw;
+                match (before, value) {
+                    (None, Some(_)) => info!(point = %point, "the battery is steered"),
+                    (Some(_), None) => info!(point = %point, "the battery is on its own"),
+                    _ => {}
+                }
+                self.step(Input::Steered(at_ms, value), running).await
+            }
+            Err(reason) => {
+                let device = self.house.device_mut(index).map_or("?", |device| &device.name);
+                warn!(point = %point, device, reason, "cannot be steered");
+                self.step(Input::Steered(at_ms, None), running).await
+            }
+        }
     }
 
     /// Reads the registers of the edge that is due, and hands them over once they are complete.

@@ -128,11 +128,11 @@ impl BiddingConfig {
         Ok(Wishes { style: self.policy, insist_ppm, zone, site, battery, keep, car })
     }
 
-    /// What was understood, a sentence per line.
+    /// What was understood, a sentence per line; `steered` when the owner lets the battery be steered.
     ///
     /// # Errors
     /// As [`BiddingConfig::wishes`].
-    pub fn in_words(&self) -> Result<Vec<String>, ConfigError> {
+    pub fn in_words(&self, steered: bool) -> Result<Vec<String>, ConfigError> {
         let wishes = self.wishes()?;
         if !self.enabled {
             return Ok(vec!["no orders are placed: bidding is not enabled".to_owned()]);
@@ -161,7 +161,7 @@ impl BiddingConfig {
                 config.wear_ct_per_kwh,
             ));
             lines.extend(wishes.keep.iter().map(|keep| format!("battery: {keep}")));
-            lines.push(NO_SETPOINTS.to_owned());
+            lines.push(if steered { SETPOINTS } else { NO_SETPOINTS }.to_owned());
         }
         if let Some(car) = &wishes.car {
             lines.extend(car.ready.iter().map(|ready| format!("car: {ready}")));
@@ -171,9 +171,9 @@ impl BiddingConfig {
     }
 }
 
-/// What is decided but not done by this version.
-const NO_SETPOINTS: &str =
-    "battery: the agent does not steer it; what it does by itself is learned as part of the load";
+/// Whether what is decided is done.
+const SETPOINTS: &str = "battery: the agent steers it, so that it follows what was traded";
+const NO_SETPOINTS: &str = "battery: its owner does not let it be steered; what it does by itself is learned as part of the load";
 const NO_CHARGER: &str =
     "car: the agent does not see the charger; the car's energy is ordered as part of the load";
 

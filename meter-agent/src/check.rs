@@ -11,10 +11,11 @@ use crate::device::{Absence, DeviceMap, Observed, Quantity, Readout, Registratio
 use crate::onboarding::{Track, Watching};
 
 /// Quantities without which a device cannot play its role.
-const NEEDED: [(Role, &[Quantity]); 3] = [
+const NEEDED: [(Role, &[Quantity]); 4] = [
     (Role::Meter, &[Quantity::EnergyImport, Quantity::EnergyExport, Quantity::Power]),
     (Role::Pv, &[Quantity::EnergyProduced, Quantity::Power]),
     (Role::Battery, &[Quantity::Power, Quantity::StateOfCharge]),
+    (Role::Charger, &[Quantity::Power, Quantity::EnergyImport]),
 ];
 
 /// What one device said.
@@ -84,7 +85,7 @@ pub async fn check_devices(
 /// What a person should know before the agent runs with these devices, that is no mistake.
 #[must_use]
 pub fn warnings(config: &Config, maps: &[DeviceMap]) -> Vec<String> {
-    let mut warnings = Vec::new();
+    let mut warnings = crate::control::warnings(config, maps);
     let meters = config.devices.iter().zip(maps).filter(|(device, _)| device.role == Role::Meter);
     for (device, map) in meters {
         let name = &device.name;

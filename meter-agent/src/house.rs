@@ -35,6 +35,8 @@ pub struct Device {
     trails: BTreeMap<Quantity, Trail>,
     /// Sums of its power in the place of the registers that it has not.
     power_sum: Option<PowerSum>,
+    /// Whether it is a battery that is steered, so that what flows into it is no load.
+    steered: bool,
     identity: Option<String>,
     /// Its clock less ours, and when that was seen.
     clock_offset_ms: Option<(i64, i64)>,
@@ -69,6 +71,7 @@ impl Device {
             max_age_ms,
             trails: BTreeMap::new(),
             power_sum: None,
+            steered: false,
             identity: None,
             clock_offset_ms: None,
         }
@@ -80,6 +83,13 @@ impl Device {
     pub fn summing_power(mut self, max_gap_ms: i64) -> Self {
         self.power_sum = Some(PowerSum::new(max_gap_ms));
         self
+    }
+
+    /// The battery is steered: what flows into it is known apart from the load, by its registers or,
+    /// without any, by summing its power up.
+    #[must_use]
+    pub fn steered(self, max_gap_ms: i64) -> Self {
+        Self { steered: true, ..self.summing_power(max_gap_ms) }
     }
 
     /// Takes over new figures.
@@ -186,6 +196,26 @@ impl Device {
     }
 }
 
+impl Device {
+    /// What has gone into a battery less what came out of it, mWh: by its registers, or by the sum of
+    /// its power where that has no gap since `whole_since_ms`.
+    fn stored_mwh(
+        &self,
+        whole_since_ms: i64,
+        count: &impl Fn(&Self, Quantity) -> AtEdge,
+    ) -> Option<i64> {
+        let mwh = |quantity| Some(count(self, quantity).0.as_value()?.mwh);
+        let counted = mwh(Quantity::EnergyCharged).zip(mwh(Quantity::EnergyDischarged));
+        let summed = || {
+            let sum = self.power_sum.as_ref()?;
+            let whole = sum.gap_ms().1 <= whole_since_ms;
+            let both = mwh(Quantity::EnergyImport).zip(mwh(Quantity::EnergyExport));
+            both.filter(|_| whole)
+        };
+        counted.or_else(summed).map(|(charged, discharged)| charged - discharged)
+    }
+}
+
 const fn zero() -> Observed<Count> {
     Observed::Value(Count::plain(0))
 }
@@ -213,14 +243,24 @@ impl House {
         let voltage = self.0.iter().find_map(|device| device.present(Quantity::VoltageL1, now_ms));
         Flows {
             taken_ms: power.map_or(now_ms, |(_, taken_ms)| taken_ms),
+            oldest_ms: self.oldest_ms(now_ms),
             power_mw: power.map(|(value, _)| value),
             pv_mw: self.sum(Role::Pv, Quantity::Power, now_ms).map(|(sum, _)| -sum),
             battery_mw: self.sum(Role::Battery, Quantity::Power, now_ms).map(|(sum, _)| sum),
+            charger_mw: self.sum(Role::Charger, Quantity::Power, now_ms).map(|(sum, _)| sum),
             soc_permille: self
                 .sum(Role::Battery, Quantity::StateOfCharge, now_ms)
                 .map(|(sum, count)| sum / count),
             voltage_mv: voltage.map(|(value, _)| value),
         }
+    }
+
+    /// When the oldest of the figures was taken that a steered battery goes by.
+    fn oldest_ms(&self, now_ms: i64) -> Option<i64> {
+        let battery = self.of(Role::Battery).find(|device| device.steered)?;
+        let of = |device: &Device, quantity| Some(device.present(quantity, now_ms)?.1);
+        let power = of(self.meter()?, Quantity::Power)?;
+        Some(power.min(of(battery, Quantity::Power)?).min(of(battery, Quantity::StateOfCharge)?))
     }
 
     /// The registers as they are now; none while the meter has not spoken lately.
@@ -240,11 +280,21 @@ impl House {
         self.registers(edge_ms, |device, quantity| device.count_at(quantity, edge_ms))
     }
 
-    /// Whether every generator has spoken since the end of a slot.
+    /// Whether every generator, and a battery that is steered, has spoken since the end of a slot.
     #[must_use]
     pub fn is_complete_at(&self, slot: Slot) -> bool {
+        let spoken = |device: &Device, quantity| {
+            device
+                .count_since(quantity, slot.end_ms())
+                .1
+                .is_some_and(|at_ms| at_ms >= slot.end_ms())
+        };
         self.of(Role::Pv)
             .all(|device| device.count_since(Quantity::EnergyProduced, slot.end_ms()).1.is_some())
+            && self
+                .of(Role::Battery)
+                .filter(|device| device.steered)
+                .all(|device| spoken(device, Quantity::EnergyImport))
     }
 
     fn registers(
@@ -262,6 +312,9 @@ impl House {
             .of(Role::Pv)
             .map(|device| (device.name.clone(), count(device, Quantity::EnergyProduced).0))
             .collect();
+        let battery = self.of(Role::Battery).find(|device| device.steered);
+        let slot_ms = Slot::at_ms(from_ms).previous().start_ms();
+        let stored_mwh = battery.and_then(|battery| battery.stored_mwh(slot_ms, &count));
         let power = meter.trails.get(&Quantity::Power).map(|trail| &trail.latest);
         let power_mw = power
             .filter(|power| power.taken_ms >= from_ms)
@@ -283,6 +336,7 @@ impl House {
             export,
             produced,
             power_mw,
+            stored_mwh,
             identity: meter.identity.clone(),
             device_offset_ms,
             samples: named("import", import_samples)

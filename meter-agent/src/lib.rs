@@ -10,6 +10,7 @@ pub mod bidding;
 mod chance;
 mod check;
 pub mod config;
+pub mod control;
 pub mod core;
 pub mod device;
 mod disk;

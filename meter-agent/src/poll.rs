@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::chance::Chance;
 use crate::config::{Config, Role};
+use crate::control::hand::{Hand, Outcome};
 use crate::device::{
     Absence, DeviceMap, Figure, Inbox, Observed, Quantity, Readout, Telegrams, Transport,
 };
@@ -45,6 +46,8 @@ pub enum Report {
     Device(usize, Result<Readout, String>),
     /// A line has done what it was asked.
     Done(Ask),
+    /// What came of a setpoint.
+    Steered(usize, Outcome),
 }
 
 /// A device behind a line.
@@ -52,6 +55,8 @@ pub struct LineUnit {
     index: usize,
     unit: Unit,
     role: Role,
+    /// Where the owner lets it be steered.
+    hand: Option<Hand>,
 }
 
 /// All devices of a line.
@@ -109,12 +114,25 @@ impl Plan {
                 streams.push(StreamPlan { index, place, telegrams: Telegrams::new(map) });
             } else if let (Some(place), Some(unit)) = (device.place(), device.unit) {
                 let unit = Unit::new(unit, map, device.timeout_ms);
-                lines.entry(place).or_default().push(LineUnit { index, unit, role: device.role });
+                lines.entry(place).or_default().push(LineUnit {
+                    index,
+                    unit,
+                    role: device.role,
+                    hand: None,
+                });
             }
         }
         let lines = lines.into_iter().map(|(place, units)| LinePlan { place, units });
         let brokers = brokers.into_values().collect();
         Ok(Self { lines: lines.collect(), brokers, streams })
+    }
+
+    /// Lays a hand on a device; without one it can only be read.
+    pub fn steer(&mut self, index: usize, hand: Hand) {
+        let units = self.lines.iter_mut().flat_map(|line| &mut line.units);
+        if let Some(unit) = units.into_iter().find(|unit| unit.index == index) {
+            unit.hand = Some(hand);
+        }
     }
 }
 
@@ -122,6 +140,15 @@ impl Plan {
 #[must_use]
 pub fn asks() -> (mpsc::Sender<Ask>, mpsc::Receiver<Ask>) {
     mpsc::channel(QUEUE)
+}
+
+/// A unit of a line, its device, and what it said.
+type UnitOutcome = (usize, usize, Result<Readout, ReadError>);
+
+/// Where a unit's task tells what it has done.
+struct News {
+    outcomes: mpsc::Sender<UnitOutcome>,
+    reports: mpsc::Sender<Report>,
 }
 
 /// A unit's part in the rounds of its line.
@@ -143,7 +170,7 @@ struct Round {
 ///
 /// Each unit is read by a task of its own, and the line takes their requests in turns: a unit that
 /// is slow misses rounds, and the others do not. A round is done when every unit that answered last
-/// time has answered; whoever was silent may come later.
+/// time has answered; whoever was silent may come later. At the end steered devices are given back.
 pub async fn serve_line(
     plan: LinePlan,
     line: Line,
@@ -157,14 +184,26 @@ pub async fn serve_line(
     for (at, unit) in plan.units.into_iter().enumerate() {
         let (asks_in, asks) = self::asks();
         readers.push(Reader { asks: asks_in, open: Vec::new(), silent: false });
-        let outcomes = outcomes_in.clone();
-        tasks.spawn(read_unit(at, unit, line.clone(), asks, outcomes, clock.clone()));
+        let news = News { outcomes: outcomes_in.clone(), reports: reports.clone() };
+        tasks.spawn(read_unit(at, unit, line.clone(), asks, news, clock.clone()));
     }
+    serve_rounds(&mut asks, &mut readers, &mut outcomes, &reports).await;
+    drop((readers, outcomes));
+    while tasks.join_next().await.is_some() {}
+}
+
+/// Carries questions to the units and their answers back, until nobody asks or listens any more.
+async fn serve_rounds(
+    asks: &mut mpsc::Receiver<Ask>,
+    readers: &mut [Reader],
+    outcomes: &mut mpsc::Receiver<UnitOutcome>,
+    reports: &mpsc::Sender<Report>,
+) {
     let mut rounds: Vec<Round> = Vec::new();
     loop {
         tokio::select! {
             ask = asks.recv() => match ask {
-                Some(ask) => rounds.push(begin(ask, &mut readers)),
+                Some(ask) => rounds.push(begin(ask, readers)),
                 None => return,
             },
             Some((at, index, outcome)) = outcomes.recv() => {
@@ -239,17 +278,36 @@ fn asleep(taken_ms: i64) -> Readout {
 ///
 /// An inverter that lives on its solar modules goes quiet when the sun has gone. One that said so, or
 /// produced nothing any more, is asleep and not broken, for as long as a winter night.
+///
+/// Where the owner allows it, it is steered between two readings, and given back at the end.
 async fn read_unit(
     at: usize,
     unit: LineUnit,
     line: Line,
     mut asks: mpsc::Receiver<Ask>,
-    outcomes: mpsc::Sender<(usize, usize, Result<Readout, ReadError>)>,
+    news: News,
     clock: Clock,
 ) {
-    let LineUnit { index, mut unit, role } = unit;
+    let LineUnit { index, mut unit, role, mut hand } = unit;
     let mut idle_since: Option<Instant> = None;
-    while let Some(ask) = asks.recv().await {
+    loop {
+        let ask = tokio::select! {
+            ask = asks.recv() => match ask {
+                Some(ask) => ask,
+                None => break,
+            },
+            () = due(&mut hand) => {
+                let acted = match &mut hand {
+                    Some(hand) => hand.act(&mut unit, &line).await,
+                    None => None,
+                };
+                // Whoever wants to know may have gone; the next question shows it.
+                if let Some(outcome) = acted {
+                    let _ = news.reports.send(Report::Steered(index, outcome)).await;
+                }
+                continue;
+            }
+        };
         let rank = match ask {
             Ask::Poll => Rank::Poll,
             Ask::Edge if role == Role::Meter => Rank::MeterEdge,
@@ -269,9 +327,20 @@ async fn read_unit(
                 }
             }
         }
-        if outcomes.send((at, index, outcome)).await.is_err() {
-            return;
+        if news.outcomes.send((at, index, outcome)).await.is_err() {
+            break;
         }
+    }
+    if let Some(hand) = hand {
+        hand.leave(&mut unit, &line).await;
+    }
+}
+
+/// When a hand has something to do; never without one.
+async fn due(hand: &mut Option<Hand>) {
+    match hand {
+        Some(hand) => hand.due().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -3,11 +3,18 @@
 
 use clock::Clock;
 use protocol::{ClockStatus, Domain, HouseholdKey};
-use units::Slot;
+use units::{Energy, Slot};
 
 use crate::config::{Config, ConfigError, DeviceConfig, Role};
+use crate::control::Enabled;
 use crate::core::policy::{Style, Wishes};
-use crate::core::{HAND_SLACK_MS, Settings};
+use crate::core::{HAND_SLACK_MS, Settings, Steering};
+use crate::device::DeviceMap;
+use crate::house::{Device, House};
+
+/// A battery is not hurried into what is left of a slot when that is shorter, milliseconds of market
+/// time.
+const LEAST_REACTION_MS: i64 = 30_000;
 
 /// How long an order may take to the operator, milliseconds of real time: it is saved before it is sent,
 /// and disks of small machines are slow. And how much of market time that may be where it runs fast.
@@ -16,12 +23,41 @@ const MOST_ORDER_LEAD_MS: i64 = Slot::LENGTH_MS / 8;
 
 /// What to bid by, when the household bids.
 ///
-/// No setpoints are sent to a battery: it serves its house, as inverters do by themselves, and what it
-/// does is learned as part of the load. A plan for it would order what does not come.
-fn bidding(config: &Config) -> Result<Option<Wishes>, ConfigError> {
-    let wishes = config.bidding.wishes()?;
-    let style = if wishes.style == Style::Battery { Style::Ladder } else { wishes.style };
-    Ok(config.bidding.enabled.then_some(Wishes { style, ..wishes }))
+/// A battery that is not steered serves its house, as inverters do by themselves, and what it does is
+/// learned as part of the load: a plan for it would order what does not come. One that is steered is
+/// planned with as far as its owner lets it be.
+fn bidding(config: &Config, leave: Option<&Enabled>) -> Result<Option<Wishes>, ConfigError> {
+    let mut wishes = config.bidding.wishes()?;
+    match (leave, &mut wishes.battery) {
+        (Some(leave), Some(battery)) => {
+            let (min, max) = leave.soc_permille();
+            // mW over a quarter of an hour.
+            let slot_wh = |mw: i64| Energy::from_wh(mw / 4_000);
+            battery.capacity = Energy::from_wh(battery.capacity.wh() * (max - min) / 1_000);
+            battery.charge = battery.charge.min(slot_wh(leave.most()));
+            battery.discharge = battery.discharge.min(slot_wh(-leave.least()));
+        }
+        (None, _) => {
+            wishes.battery = None;
+            if wishes.style == Style::Battery {
+                wishes.style = Style::Ladder;
+            }
+        }
+        (Some(_), None) => {}
+    }
+    Ok(config.bidding.enabled.then_some(wishes))
+}
+
+/// The battery, where its owner lets it be steered.
+fn steering(
+    config: &Config,
+    leave: Option<&Enabled>,
+    clock: &Clock,
+) -> Result<Option<Steering>, ConfigError> {
+    let Some(leave) = leave else { return Ok(None) };
+    let capacity = config.bidding.wishes()?.battery.map(|battery| battery.capacity);
+    let react_ms = scaled_ms(config.poll_interval_ms, clock).max(LEAST_REACTION_MS);
+    Ok(Some(Steering { leave: leave.clone(), capacity, react_ms }))
 }
 
 /// What does not change while the agent runs.
@@ -30,6 +66,7 @@ pub fn settings(
     domain: Domain,
     key: HouseholdKey,
     clock: &Clock,
+    leave: Option<&Enabled>,
 ) -> Result<Settings, ConfigError> {
     let meter = config.devices.iter().find(|device| device.role == Role::Meter);
     Ok(Settings {
@@ -38,7 +75,8 @@ pub fn settings(
         epoch: config.epoch,
         operator: config.operator,
         key,
-        bidding: bidding(config)?,
+        bidding: bidding(config, leave)?,
+        steering: steering(config, leave, clock)?,
         connection_w: config.connection_w,
         grace_ms: grace_ms(config, clock),
         order_lead_ms: scaled_ms(ORDER_LEAD_MS, clock).min(MOST_ORDER_LEAD_MS),
@@ -49,8 +87,40 @@ pub fn settings(
     })
 }
 
+/// What the owner lets be steered, by the devices' numbers.
+pub fn leaves(config: &Config, maps: &[DeviceMap]) -> Result<Vec<(usize, Enabled)>, ConfigError> {
+    let of = |(index, (device, map))| Ok(Enabled::of(device, map)?.map(|leave| (index, leave)));
+    config.devices.iter().zip(maps).enumerate().map(of).filter_map(Result::transpose).collect()
+}
+
+/// How long the figures of each device count as present, milliseconds of market time.
+pub fn max_ages_ms(config: &Config, clock: &Clock) -> Vec<i64> {
+    let devices = config.devices.iter();
+    devices
+        .map(|device| max_age_ms(config, device.mqtt.as_ref().map(|m| m.max_age_s), clock))
+        .collect()
+}
+
+/// The devices together, before any of them has said anything.
+pub fn house(config: &Config, maps: &[DeviceMap], max_ages_ms: &[i64], clock: &Clock) -> House {
+    let devices = config.devices.iter().zip(maps).zip(max_ages_ms);
+    let devices = devices.map(|((device, map), &max_age_ms)| {
+        let (name, role, pushes) = (device.name.clone(), device.role, !map.transport.is_modbus());
+        let made = Device::new(name, role, device.no_export, pushes, max_age_ms);
+        let steered = device.control.as_ref().is_some_and(|control| control.enabled);
+        if steered && role == Role::Battery {
+            made.steered(longest_gap_ms(config, device, clock))
+        } else if device.integrate_power {
+            made.summing_power(longest_gap_ms(config, device, clock))
+        } else {
+            made
+        }
+    });
+    House::new(devices.collect())
+}
+
 /// How long figures count as present: three polls, or what the device's messages are given.
-pub fn max_age_ms(config: &Config, stated_s: Option<u32>, clock: &Clock) -> i64 {
+fn max_age_ms(config: &Config, stated_s: Option<u32>, clock: &Clock) -> i64 {
     match stated_s {
         Some(seconds) => i64::from(seconds) * 1_000,
         None => scaled_ms(3 * config.poll_interval_ms, clock).max(15_000),
@@ -58,7 +128,7 @@ pub fn max_age_ms(config: &Config, stated_s: Option<u32>, clock: &Clock) -> i64 
 }
 
 /// Over how long without a measurement power is summed up: two polls.
-pub fn longest_gap_ms(config: &Config, device: &DeviceConfig, clock: &Clock) -> i64 {
+fn longest_gap_ms(config: &Config, device: &DeviceConfig, clock: &Clock) -> i64 {
     match &device.mqtt {
         Some(mqtt) => i64::from(mqtt.max_age_s) * 1_000,
         None => scaled_ms(2 * config.poll_interval_ms, clock),

@@ -1,6 +1,7 @@
 //! A running street whose clock is moved by hand, step by step, and waits for nothing but the
 //! street itself: how a whole day passes in seconds, for measurements and for the day's test.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -8,9 +9,10 @@ use clock::{Clock, ManualHand};
 use controller::http::events::Event;
 use controller::store::read::AnchorState;
 use tokio::sync::broadcast;
-use units::Slot;
+use units::{PointId, Slot};
 
-use crate::demo::{Demo, DemoOptions};
+use crate::demo::{Demo, DemoOptions, Household};
+use crate::street::Street;
 
 /// Longest wait for one step of the street, real time.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -86,6 +88,18 @@ impl Day {
         self.demo.street.advance_to(moment_ms).await?;
         self.hand.advance_to(moment_ms);
         self.demo.street.publish_again().await;
+        self.steered(moment_ms).await
+    }
+
+    /// Waits until every battery that is steered goes by what its house shows now.
+    async fn steered(&self, moment_ms: i64) -> anyhow::Result<()> {
+        for (point, household) in self.demo.households.iter().filter(|(_, home)| home.is_steered())
+        {
+            let mut status = household.watch();
+            let wanted = status.wait_for(|status| status.steered_ms >= Some(moment_ms));
+            let waited = tokio::time::timeout(PATIENCE, wanted).await;
+            waited.with_context(|| format!("{point} does not steer its battery"))??;
+        }
         Ok(())
     }
 
@@ -123,6 +137,30 @@ impl Day {
             tokio::time::sleep(LOOK).await;
         }
         Ok(())
+    }
+
+    /// Which batteries somebody steers at this moment, by their homes.
+    #[must_use]
+    pub fn steered_batteries(&self) -> Vec<PointId> {
+        self.demo.street.steered()
+    }
+
+    /// Stops the controller and lets market time pass for devices and households alone. They stay as
+    /// long as the hand is kept.
+    ///
+    /// # Errors
+    /// When the record cannot be closed, or the street does not go on.
+    pub async fn silence(
+        self,
+        ms: i64,
+    ) -> anyhow::Result<(Street, BTreeMap<PointId, Household>, ManualHand)> {
+        let Self { demo, hand, .. } = self;
+        let Demo { mut street, controller, households, .. } = demo;
+        controller.stop().await?;
+        let moment_ms = street.world().now_ms() + ms;
+        street.advance_to(moment_ms).await?;
+        hand.advance_to(moment_ms);
+        Ok((street, households, hand))
     }
 
     /// Waits until every household has checked its bill of `slot`.

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clock::Clock;
-use units::{BusId, Slot};
+use units::{BusId, PointId, Slot};
 
-use crate::devices::MeterFace;
+use crate::devices::{BATTERY_UNIT, MeterFace};
 use crate::faces::{BrokerUrl, Face, ModbusHouse, Publisher, Scene};
 use crate::faults::{self, FaultPlan, FaultsError, Lens};
 use crate::scenario::Scenario;
@@ -235,9 +235,31 @@ impl Street {
         if self.world.has_ended() || market_ms == now_ms {
             return Ok(false);
         }
+        self.obey();
         self.world.advance_to(Slot::at_ms(now_ms).end_ms().min(market_ms))?;
         self.show();
         Ok(true)
+    }
+
+    /// Which batteries somebody steers at this moment, by their homes.
+    #[must_use]
+    pub fn steered(&self) -> Vec<PointId> {
+        let steered = |(index, house): (usize, &House)| {
+            let House::Modbus(house) = house else { return None };
+            house.window(BATTERY_UNIT, self.world.equipment(index).battery.as_ref()?)?;
+            Some(self.faces[index].customer.clone())
+        };
+        self.houses.iter().enumerate().filter_map(steered).collect()
+    }
+
+    /// Hands the world what somebody has set in the batteries.
+    fn obey(&mut self) {
+        for (index, house) in self.houses.iter().enumerate() {
+            let House::Modbus(house) = house else { continue };
+            let Some(plate) = &self.world.equipment(index).battery else { continue };
+            let window = house.window(BATTERY_UNIT, plate);
+            self.world.steer(index, window);
+        }
     }
 
     /// Shows what the houses are, through their faults.

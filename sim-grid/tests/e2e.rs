@@ -38,6 +38,7 @@ async fn start(
     (broker, rpc): (Option<BrokerUrl>, Option<RpcNode>),
     grid: Option<GridConfig>,
     sharing: SharingChoice,
+    steer: bool,
 ) -> Day {
     let options = DemoOptions {
         scenario: scenario(),
@@ -50,6 +51,7 @@ async fn start(
         rpc,
         grid,
         sharing,
+        steer,
         anchor_every_slots: 4,
         clock: None,
     };
@@ -62,7 +64,7 @@ async fn shared_by(rule: Rule, key: KeyKind) {
     let from = parse_slot("2016-07-23T10:00Z").expect("in the scenario");
     let folder = tempfile::tempdir().expect("a folder");
     let sharing = SharingChoice::Words(rule, key);
-    let mut day = start(folder.path(), from, (None, None), None, sharing).await;
+    let mut day = start(folder.path(), from, (None, None), None, sharing, false).await;
     day.open(from).await.expect("the street opens");
     let last = from.offset(6);
     for slot in (1..=6).map(|count| from.offset(count)) {
@@ -116,7 +118,8 @@ async fn a_day(broker: Option<BrokerUrl>, rpc: Option<RpcNode>, grid: Option<Gri
     let started = clock::stopwatch();
     let folder = tempfile::tempdir().expect("a folder");
     let on_grid = grid.is_some();
-    let mut day = start(folder.path(), from, (broker, rpc), grid, SharingChoice::default()).await;
+    let sharing = SharingChoice::default();
+    let mut day = start(folder.path(), from, (broker, rpc), grid, sharing, true).await;
     let last = from.offset(96);
     day.open(from).await.expect("the street opens");
     let baseline = registers(&day);
@@ -152,6 +155,109 @@ async fn ledger_is_zero_sum(day: &Day, last: Slot, on_grid: bool) {
     let fees = balances.get("grid-fees").copied().unwrap_or_default();
     assert_eq!(fees.is_positive(), on_grid, "the network is paid for, where there is one: {fees}");
     assert!(balances.len() > 40, "every household has an account");
+}
+
+/// What a battery home was off by in a slot, Wh, and how full its battery was in the end.
+struct Off {
+    wh: i64,
+    state_of_charge: f64,
+}
+
+/// Lets hours pass and tells how far the homes with a battery were from what they traded, slot by slot:
+/// |metered − traded|.
+async fn deviations(from: Slot, slots: i64, steer: bool) -> Vec<Off> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sharing = SharingChoice::default();
+    let mut day = start(folder.path(), from, (None, None), None, sharing, steer).await;
+    day.open(from).await.expect("the street opens");
+    let homes = day.demo.street.faces().iter().filter(|face| face.battery_wh.is_some());
+    let homes: Vec<PointId> = homes.map(|face| face.customer.clone()).collect();
+    let mut found = Vec::new();
+    for slot in (1..=slots).map(|count| from.offset(count)) {
+        day.pass(slot).await.unwrap_or_else(|error| panic!("{slot}: {error:#}"));
+        for point in &homes {
+            let reader = &day.demo.controller.reader;
+            let rows = reader.statements(point, Some(slot.next()), 1).await.expect("readable");
+            let bill = &rows[0].statement;
+            let traded = bill.bought_wh - bill.sold_wh;
+            let wh = (bill.import_wh - bill.export_wh - traded).abs();
+            let truth = day.demo.street.world().customer_by_id(point.as_str()).expect("a home");
+            let state_of_charge = truth.battery.expect("a battery").state_of_charge;
+            found.push(Off { wh, state_of_charge });
+        }
+    }
+    day.demo.stop().await.expect("stops");
+    found
+}
+
+/// The mean over the slots in which the battery was neither full nor empty, and over all.
+#[expect(clippy::cast_precision_loss, reason = "means for people")]
+fn means(found: &[Off]) -> (f64, f64) {
+    let mean = |of: &[i64]| of.iter().sum::<i64>() as f64 / of.len().max(1) as f64;
+    let free = found.iter().filter(|off| (0.02..0.98).contains(&off.state_of_charge));
+    let all = found.iter().map(|off| off.wh);
+    (mean(&free.map(|off| off.wh).collect::<Vec<_>>()), mean(&all.collect::<Vec<_>>()))
+}
+
+/// A summer day's middle, once with batteries on their own and once with batteries that are steered.
+/// A battery that is full or empty can do nothing about what its roof or its house does.
+#[tokio::test(flavor = "multi_thread")]
+async fn steered_batteries_follow_what_was_traded() {
+    let from = parse_slot("2016-07-23T06:00Z").expect("in the scenario");
+    let alone = means(&deviations(from, 32, false).await);
+    let steered = means(&deviations(from, 32, true).await);
+    println!(
+        "mean |metered - traded| while there is room: {:.1} Wh alone, {:.1} Wh steered",
+        alone.0, steered.0
+    );
+    println!(
+        "mean |metered - traded| of all slots: {:.1} Wh alone, {:.1} Wh steered",
+        alone.1, steered.1
+    );
+    assert!(steered.0 * 5.0 < alone.0, "{:.1} Wh steered, {:.1} Wh alone", steered.0, alone.0);
+    assert!(steered.1 < alone.1, "{:.1} Wh steered, {:.1} Wh alone", steered.1, alone.1);
+}
+
+/// An agent that dies leaves its battery to the battery's own watch; one whose operator is silent lets
+/// go by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_steered_by_the_dead() {
+    let from = parse_slot("2016-07-23T08:00Z").expect("in the scenario");
+    let folder = tempfile::tempdir().expect("a folder");
+    let sharing = SharingChoice::default();
+    let mut day = start(folder.path(), from, (None, None), None, sharing, true).await;
+    day.open(from).await.expect("the street opens");
+    for slot in (1..=4).map(|count| from.offset(count)) {
+        day.pass(slot).await.unwrap_or_else(|error| panic!("{slot}: {error:#}"));
+    }
+    let steered: Vec<PointId> = day.steered_batteries();
+    assert!(steered.len() >= 2, "{steered:?}");
+    // One dies, as by kill -9.
+    let dead = day.demo.households.remove(&steered[0]).expect("a home");
+    let died = clock::stopwatch();
+    dead.kill().await;
+    assert!(day.steered_batteries().contains(&steered[0]), "nothing was written on the way");
+    while day.steered_batteries().contains(&steered[0]) {
+        assert!(died.elapsed() < PATIENCE, "the battery's watch does not run out");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    println!("dead agent: on its own after {:.1} s", died.elapsed().as_secs_f64());
+    let most = Duration::from_secs(sim_grid::demo::WATCHDOG_S.into()) + Duration::from_millis(200);
+    assert!(died.elapsed() <= most, "{:?}", died.elapsed());
+    // The others still hold theirs; then the operator falls silent for longer than they trust it.
+    let others = day.steered_batteries();
+    assert!(others.contains(&steered[1]), "{others:?}");
+    let silent = clock::stopwatch();
+    let (street, households, _hand) = day.silence(1_100_000).await.expect("the controller stops");
+    while !street.steered().is_empty() {
+        assert!(silent.elapsed() < PATIENCE, "{:?}", street.steered());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    println!("silent operator: given back {:.1} s after", silent.elapsed().as_secs_f64());
+    for household in households.into_values() {
+        assert_eq!(household.status().setpoint_mw, None);
+        household.stop().await;
+    }
 }
 
 /// True registers of all households, in Wh: import and export.

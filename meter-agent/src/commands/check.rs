@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use clock::Clock;
+use meter_agent::config::{DeviceConfig, Role};
 use meter_agent::onboarding::{Remark, Verdict, Watching, plausible};
 use meter_agent::{Config, DeviceCheck, check_devices, key_file, warnings};
 use serde_json::json;
@@ -53,7 +54,7 @@ impl Check {
     fn still(&self, config: &Config, key: &str, json: bool) -> Result<ExitCode> {
         let maps = config.maps().map_err(meter_agent::ConfigError::from)?;
         let warnings = warnings(config, &maps);
-        let bidding = config.bidding.in_words()?;
+        let bidding = config.bidding.in_words(is_steered(config))?;
         if json {
             let unverified: Vec<_> = config
                 .devices
@@ -160,4 +161,10 @@ fn print_table(checks: &[DeviceCheck]) {
             println!("  cannot be used: {problem}");
         }
     }
+}
+
+/// Whether the owner lets the battery be steered.
+fn is_steered(config: &Config) -> bool {
+    let leave = |device: &DeviceConfig| device.control.as_ref().is_some_and(|own| own.enabled);
+    config.devices.iter().any(|device| device.role == Role::Battery && leave(device))
 }

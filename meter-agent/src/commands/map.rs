@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use meter_agent::device::{
-    Case, DeviceMap, Library, LibraryError, Read, Span, blueprint, built_in_files, golden_cases,
-    map_text, plan, read_map_file,
+    Case, Control, DeviceMap, Library, LibraryError, Read, Span, WriteCase, blueprint,
+    built_in_files, golden_cases, golden_write_cases, map_text, plan, read_map_file,
 };
 use serde_json::{Value, json};
 
@@ -109,6 +109,7 @@ fn head(map: &DeviceMap) -> Value {
         "purpose": map.purpose,
         "quantities": map.quantities(),
         "unverified": map.unverified(),
+        "controls": map.controls,
     })
 }
 
@@ -203,12 +204,39 @@ fn in_words(map: &DeviceMap) -> String {
     for message in &map.messages {
         say(format_args!("  topic       {}", message.topic));
     }
+    for control in &map.controls {
+        for line in in_words_of(control) {
+            say(format_args!("  can steer   {line}"));
+        }
+    }
     for field in &map.obis {
         say(format_args!("  object      {} ({})", field.code, field.key));
     }
     let quantities: Vec<&str> = map.quantities().iter().map(|own| own.as_str()).collect();
     say(format_args!("  tells       {}", quantities.join(", ")));
     text
+}
+
+/// What a way to steer does, as sentences.
+fn in_words_of(control: &Control) -> Vec<String> {
+    let of = match &control.models[..] {
+        [] => String::new(),
+        models => format!(" by model {models:?}"),
+    };
+    let back = match control.watchdog {
+        Some(own) if own.from_s == own.to_s => {
+            format!("comes back to its own ways after {} s by itself", own.to_s)
+        }
+        Some(own) => format!(
+            "comes back to its own ways after {} to {} s by itself, as set",
+            own.from_s, own.to_s
+        ),
+        None => "has no watchdog: what is set stays when the agent dies".to_owned(),
+    };
+    let mut lines = vec![format!("{}{of}; {back}", control.kind.in_words())];
+    lines.extend(control.requirements.iter().map(|first| format!("first: {first}")));
+    lines.extend(control.unverified.iter().map(|what| format!("not checked: {what}")));
+    lines
 }
 
 fn lint(files: &[PathBuf], json: bool) -> ExitCode {
@@ -242,6 +270,7 @@ fn lint(files: &[PathBuf], json: bool) -> ExitCode {
 struct Tested {
     maps: Vec<DeviceMap>,
     cases: Vec<Case>,
+    writes: Vec<WriteCase>,
 }
 
 fn tested(name: Option<&str>, golden: Option<&Path>) -> Result<Vec<Tested>> {
@@ -256,6 +285,7 @@ fn tested(name: Option<&str>, golden: Option<&Path>) -> Result<Vec<Tested>> {
         let file = file.expect("found in the library without a folder");
         let mut tested = vectors(vec![map], file.golden, file.name)?;
         tested.cases.retain(|case| case.maps.iter().any(|id| id == name));
+        tested.writes.retain(|case| case.maps.iter().any(|id| id == name));
         return Ok(vec![tested]);
     }
     let file = Path::new(name);
@@ -275,8 +305,8 @@ fn tested(name: Option<&str>, golden: Option<&Path>) -> Result<Vec<Tested>> {
 }
 
 fn vectors(maps: Vec<DeviceMap>, text: &str, name: &str) -> Result<Tested> {
-    match golden_cases(text) {
-        Ok(cases) => Ok(Tested { maps, cases }),
+    match golden_cases(text).and_then(|cases| Ok((cases, golden_write_cases(text)?))) {
+        Ok((cases, writes)) => Ok(Tested { maps, cases, writes }),
         Err(reason) => bail!("golden vectors of {name}: {reason}"),
     }
 }
@@ -284,7 +314,7 @@ fn vectors(maps: Vec<DeviceMap>, text: &str, name: &str) -> Result<Tested> {
 fn test(name: Option<&str>, golden: Option<&Path>, json: bool) -> Result<ExitCode> {
     let mut told = Vec::new();
     let (mut run, mut failed) = (0, 0);
-    for Tested { maps, cases } in tested(name, golden)? {
+    for Tested { maps, cases, writes } in tested(name, golden)? {
         for map in &maps {
             let own: Vec<&Case> = cases.iter().filter(|case| case.maps.contains(&map.id)).collect();
             if own.is_empty() {
@@ -292,6 +322,12 @@ fn test(name: Option<&str>, golden: Option<&Path>, json: bool) -> Result<ExitCod
                 told.push(json!({ "map": map.id, "problems": ["there is no golden vector"] }));
             }
             for case in own {
+                let problems = case.problems(map);
+                run += 1;
+                failed += usize::from(!problems.is_empty());
+                told.push(json!({ "map": map.id, "says": case.says, "problems": problems }));
+            }
+            for case in writes.iter().filter(|case| case.maps.contains(&map.id)) {
                 let problems = case.problems(map);
                 run += 1;
                 failed += usize::from(!problems.is_empty());

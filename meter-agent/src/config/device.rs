@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::line::{LineTransport, check_line};
-use super::{Config, ConfigError, MqttConfig, broker, invalid, range};
+use super::{Config, ConfigError, ControlConfig, MqttConfig, broker, invalid, range};
+use crate::control::Enabled;
 use crate::device::{DeviceMap, Direction, Transport, WordOrder};
 use crate::modbus::Place;
 use crate::serial::SerialConfig;
@@ -23,6 +24,8 @@ pub enum Role {
     Pv,
     /// A battery.
     Battery,
+    /// A charging point for a vehicle.
+    Charger,
 }
 
 /// `[[device]]`
@@ -70,6 +73,9 @@ pub struct DeviceConfig {
     /// power: what flowed around that moment can be lost.
     #[serde(default)]
     pub allow_resetting: bool,
+    /// The owner's leave to steer it, and its limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<ControlConfig>,
 }
 
 impl DeviceConfig {
@@ -91,6 +97,7 @@ impl DeviceConfig {
             no_export: false,
             integrate_power: false,
             allow_resetting: false,
+            control: None,
         }
     }
 
@@ -158,6 +165,7 @@ pub(super) fn check_devices(config: &Config) -> Result<(), ConfigError> {
     if config.devices.len() > MAX_DEVICES {
         return invalid("device", format!("more than {MAX_DEVICES} [[device]] entries"));
     }
+    check_steered(config)?;
     let mut names = BTreeSet::new();
     let mut places = BTreeMap::new();
     let mut lines: BTreeMap<String, (Place, &str)> = BTreeMap::new();
@@ -189,6 +197,21 @@ pub(super) fn check_devices(config: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// What the house takes is what the grid brings less what the battery takes: with one battery that
+/// can be told.
+fn check_steered(config: &Config) -> Result<(), ConfigError> {
+    let batteries = || config.devices.iter().filter(|device| device.role == Role::Battery);
+    let steered = batteries().find(|device| device.control.as_ref().is_some_and(|own| own.enabled));
+    match steered {
+        Some(device) if batteries().count() > 1 => {
+            let key = format!("device {:?} control", device.name);
+            let problem = "a battery can only be steered where it is the household's only one";
+            invalid(&key, problem.to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
 fn check_device(key: &str, device: &DeviceConfig, map: &DeviceMap) -> Result<(), ConfigError> {
     let is_mqtt = map.transport == Transport::Mqtt;
     match (&device.mqtt, is_mqtt) {
@@ -217,11 +240,12 @@ fn check_device(key: &str, device: &DeviceConfig, map: &DeviceMap) -> Result<(),
             (Role::Meter, Direction::Import | Direction::Export)
                 | (Role::Pv, Direction::Produce | Direction::Consume)
                 | (Role::Battery, Direction::Charge | Direction::Discharge)
+                | (Role::Charger, Direction::Consume | Direction::Produce)
         )
     });
     if !fits {
         let problem = "positive_means: import or export for a meter, produce or consume for pv, \
-                       charge or discharge for a battery";
+                       charge or discharge for a battery, consume or produce for a charger";
         return invalid(key, problem.to_owned());
     }
     if device.no_export && device.role != Role::Meter {
@@ -235,5 +259,6 @@ fn check_device(key: &str, device: &DeviceConfig, map: &DeviceMap) -> Result<(),
         );
         return invalid(key, problem);
     }
+    Enabled::of(device, map)?;
     Ok(())
 }

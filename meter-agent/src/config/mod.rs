@@ -1,5 +1,6 @@
 //! The configuration file: TOML, unknown keys refused, everything checked before anything starts.
 
+mod control;
 mod device;
 mod line;
 
@@ -17,6 +18,7 @@ use crate::device::{DeviceMap, Library, LibraryError};
 use crate::outlets::{HomeAssistantConfig, MetricsConfig, Outlets};
 use crate::proxy::Proxies;
 
+pub use control::ControlConfig;
 pub use device::{DeviceConfig, DeviceMqttConfig, Role};
 pub use line::LineTransport;
 
@@ -361,5 +363,10 @@ pub(crate) fn range(key: &str, value: u64, from: u64, to: u64) -> Result<(), Con
 /// # Errors
 /// Always.
 pub(crate) fn invalid(key: &str, problem: String) -> Result<(), ConfigError> {
-    Err(ConfigError::Invalid { key: key.to_owned(), problem })
+    Err(invalid_value(key, problem))
+}
+
+/// The same as an error.
+pub(crate) fn invalid_value(key: &str, problem: String) -> ConfigError {
+    ConfigError::Invalid { key: key.to_owned(), problem }
 }

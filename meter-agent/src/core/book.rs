@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{B256, BusPrice, Clearing, Fill, Offer, Order};
 use serde::{Deserialize, Serialize};
-use units::Slot;
+use units::{Energy, Slot};
 
 /// Slots of which orders and clearings are remembered: two days.
 const KEPT: usize = 192;
@@ -36,6 +36,14 @@ pub struct Filled {
     pub bought_wh: i64,
     /// Energy sold, Wh.
     pub sold_wh: i64,
+}
+
+impl Filled {
+    /// What was bought, less what was sold.
+    #[must_use]
+    pub const fn net(self) -> Energy {
+        Energy::from_wh(self.bought_wh - self.sold_wh)
+    }
 }
 
 /// A price with its proof.

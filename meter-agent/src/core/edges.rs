@@ -23,6 +23,8 @@ pub struct Edge {
     pub export_wh: i64,
     /// Production of the own plant so far, Wh, where it is metered.
     pub produced_wh: Option<i64>,
+    /// What went into a steered battery so far less what came out, mWh; none where none is.
+    pub stored_mwh: Option<i64>,
     /// When the operator's receipt for it was signed; none while there is none.
     pub receipted_ms: Option<i64>,
 }
@@ -172,7 +174,13 @@ impl Edges {
             .zip(produced(slot.previous()))
             .map(|(to, from)| to - from)
             .filter(|&sun_wh| sun_wh >= 0);
-        let net_wh = flow.import_wh - flow.export_wh;
+        let stored = |slot| self.at(slot)?.stored_mwh;
+        // What a steered battery took is no load. Where it is known at one end only, nothing is.
+        let stored_wh = match (stored(slot), stored(slot.previous())) {
+            (None, None) => 0,
+            (to, from) => (to? - from?) / 1_000,
+        };
+        let net_wh = flow.import_wh - flow.export_wh - stored_wh;
         Some(Measured { load_wh: net_wh + sun_wh.unwrap_or(0), sun_wh })
     }
 
@@ -203,6 +211,7 @@ mod tests {
             import_wh,
             export_wh: 0,
             produced_wh: None,
+            stored_mwh: None,
             receipted_ms: None,
         }
     }

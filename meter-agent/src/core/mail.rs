@@ -46,6 +46,9 @@ impl Core {
                 self.open::<Clearing>(payload).map(|m| self.clearing(m.body()))
             }
         };
+        if taken.is_ok() {
+            self.helm.hear(now_ms);
+        }
         if let Err(refused) = taken {
             self.status.refused += 1;
             let name = topic.name(self.settings.domain.community());

@@ -34,6 +34,7 @@ pub fn edge_of(domain: &Domain, reading: &Reading) -> (Slot, Edge) {
         import_wh: wh(reading.import_wh),
         export_wh: wh(reading.export_wh),
         produced_wh: reading.produced_wh.first().copied().map(wh),
+        stored_mwh: None,
         receipted_ms: None,
     };
     (Slot::new(reading.slot), edge)
@@ -48,6 +49,8 @@ impl Core {
         registers: Option<Registers>,
         effects: &mut Vec<Effect>,
     ) {
+        let stored_mwh = registers.as_ref().and_then(|registers| registers.stored_mwh);
+        self.note_store(now_ms, &flows, stored_mwh);
         // While an edge is to be read its registers come first: they may be older than these.
         if let Some(registers) = registers.filter(|_| self.edges.due(now_ms).is_none()) {
             self.look(&registers, effects);
@@ -133,7 +136,7 @@ impl Core {
             samples: registers.samples.iter().take(MAX_SAMPLES).cloned().collect(),
             events: self.happenings.take(),
         };
-        self.journal(slot, reading, effects);
+        self.journal(slot, reading, registers.stored_mwh, effects);
     }
 
     /// The journal is full of readings that nobody has received: the registers go on counting, and
@@ -193,8 +196,15 @@ impl Core {
         false
     }
 
-    fn journal(&mut self, slot: Slot, reading: Reading, effects: &mut Vec<Effect>) {
+    fn journal(
+        &mut self,
+        slot: Slot,
+        reading: Reading,
+        stored_mwh: Option<i64>,
+        effects: &mut Vec<Effect>,
+    ) {
         let (_, edge) = edge_of(&self.settings.domain, &reading);
+        let edge = Edge { stored_mwh, ..edge };
         (self.last_seq, self.head) = (reading.seq, edge.digest);
         self.rebased = false;
         self.clock_stepped = false;
@@ -207,7 +217,7 @@ impl Core {
         self.status.journalled_slot = Some(slot.number());
         let counters =
             self.counters.iter().map(|(id, watched)| (id.clone(), watched.counter().clone()));
-        let entry = Entry { counters: counters.collect(), reading: self.sign(reading) };
+        let entry = Entry { counters: counters.collect(), stored_mwh, reading: self.sign(reading) };
         effects.push(Effect::Append(Box::new(entry)));
     }
 

@@ -20,6 +20,7 @@ mod pair;
 pub mod policy;
 mod sample;
 mod state;
+mod steering;
 mod trading;
 mod witness;
 pub mod zone;
@@ -37,6 +38,7 @@ pub use edges::{Edge, Edges, Flow};
 pub use metering::{EXPORT, IMPORT, PRODUCED};
 pub use sample::{Count, Flows, Registers, Summed};
 pub use state::{State, StateContent};
+pub use steering::Steering;
 pub use trading::Curves;
 pub use witness::Witness;
 
@@ -63,6 +65,8 @@ pub struct Settings {
     pub key: HouseholdKey,
     /// How to bid; none = not at all.
     pub bidding: Option<Wishes>,
+    /// The battery, where its owner lets it be steered.
+    pub steering: Option<Steering>,
     /// The most that the grid connection can carry, W.
     pub connection_w: i64,
     /// How long after an edge a reading still belongs to it, milliseconds of market time.
@@ -88,6 +92,9 @@ pub struct Entry {
     pub reading: Signed<Reading>,
     /// Where each counter stood, by register.
     pub counters: BTreeMap<String, Counter>,
+    /// What had gone into a steered battery less what came out of it, mWh: for forecasts of the load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored_mwh: Option<i64>,
 }
 
 /// Something that happened.
@@ -114,6 +121,9 @@ pub enum Input {
     Disconnected,
     /// No answer came for what was sent.
     Overdue,
+    /// A device does what was wanted of it: market time of the figures that it follows from, and what is
+    /// set; none = it is on its own.
+    Steered(i64, Option<i64>),
     /// A message on one of the operator's topics.
     Message(Topic, Vec<u8>),
 }
@@ -201,6 +211,10 @@ pub struct Status {
     pub refused: u64,
     /// Slot edges that could not be read since the start.
     pub missed_edges: u64,
+    /// Market time of the figures that the steered battery goes by; none while none is steered.
+    pub steered_ms: Option<i64>,
+    /// What is set in the steered battery, mW; none while it is on its own.
+    pub setpoint_mw: Option<i64>,
 }
 
 /// What a restart finds on disk.
@@ -241,6 +255,8 @@ pub struct Core {
     /// The newest delivery that did not hold, so that a repetition is not judged again.
     failed: Option<protocol::B256>,
     flows: Option<Flows>,
+    /// What the steered battery goes by.
+    helm: steering::Helm,
     /// Forecasts and orders; none when the household does not bid.
     policy: Option<Policy>,
     status: Status,
@@ -257,7 +273,10 @@ impl Core {
         let behind: Vec<(Slot, Edge)> = recovered
             .entries
             .iter()
-            .map(|entry| metering::edge_of(&settings.domain, &entry.reading.body))
+            .map(|entry| {
+                let (slot, edge) = metering::edge_of(&settings.domain, &entry.reading.body);
+                (slot, Edge { stored_mwh: entry.stored_mwh, ..edge })
+            })
             .collect();
         let mut happenings = Happenings::default();
         if let Some(bytes) = i64::try_from(recovered.cut_bytes).ok().filter(|&bytes| bytes > 0) {
@@ -298,6 +317,7 @@ impl Core {
             asked: None,
             failed: None,
             flows: None,
+            helm: steering::Helm::default(),
             policy,
             status,
             settings,
@@ -323,6 +343,7 @@ impl Core {
                 effects.push(Effect::NothingAwaited);
             }
             Input::Overdue => self.overdue(now_ms, &mut effects),
+            Input::Steered(at_ms, setpoint) => self.steered(at_ms, setpoint),
             Input::Message(topic, payload) => self.message(now_ms, &topic, &payload, &mut effects),
         }
         self.place_orders(now_ms, &mut effects);

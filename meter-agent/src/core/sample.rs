@@ -40,6 +40,8 @@ pub struct Registers {
     pub produced: BTreeMap<String, Observed<Count>>,
     /// Power at the grid connection then, mW, positive = from the grid, when it was measured too.
     pub power_mw: Option<i64>,
+    /// What went into a steered battery less what came out of it, ever, mWh.
+    pub stored_mwh: Option<i64>,
     /// Which device the meter is, by its own word.
     pub identity: Option<String>,
     /// The meter's own clock less ours, milliseconds.
@@ -68,6 +70,7 @@ impl Registers {
             export,
             produced: BTreeMap::new(),
             power_mw: None,
+            stored_mwh: None,
             identity: None,
             device_offset_ms: None,
             samples: Vec::new(),
@@ -87,8 +90,13 @@ pub struct Flows {
     pub pv_mw: Option<i64>,
     /// Battery, mW, positive = charging.
     pub battery_mw: Option<i64>,
+    /// Charging points, mW, positive = charging a vehicle.
+    pub charger_mw: Option<i64>,
     /// State of charge in tenths of a percent.
     pub soc_permille: Option<i64>,
     /// Line-to-neutral voltage of the first phase, mV.
     pub voltage_mv: Option<i64>,
+    /// When the oldest of the figures was taken that a steered battery goes by; none without one, and
+    /// while one of them is not known.
+    pub oldest_ms: Option<i64>,
 }

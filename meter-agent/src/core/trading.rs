@@ -103,7 +103,7 @@ impl Core {
 
     /// What to order for every open offer, none for nothing; an offer is left out while nothing can
     /// be forecast. A battery that serves its house by itself is part of the load that was learned,
-    /// so that it is not planned with.
+    /// and is not planned with; one that is steered is.
     fn curves(&mut self, now_ms: i64) -> Vec<(i64, Option<Curves>)> {
         let arrives_ms = self.arrives_ms(now_ms);
         let Some(policy) = &mut self.policy else {
@@ -114,16 +114,38 @@ impl Core {
         let fresh_ms = now_ms - Slot::LENGTH_MS;
         let flows = self.flows.as_ref().filter(|flows| flows.taken_ms >= fresh_ms);
         // mW over a quarter of an hour: a quarter of as many mWh.
-        let present = flows.and_then(|flows| flows.power_mw);
+        let is_steered = self.settings.steering.is_some();
+        let present = flows.and_then(|flows| {
+            let battery_mw = if is_steered { flows.battery_mw? } else { 0 };
+            Some(flows.power_mw? - battery_mw)
+        });
         let present = present.map(|mw| Energy::from_wh((mw / 4 + 500 * mw.signum()) / 1_000));
+        let (stored, helm) = (self.helm.store(), &mut self.helm);
+        // Nothing that was ordered for the slot under way can be forgotten by the plan for the next.
+        let traded = |slot: Slot| Some(self.book.order(slot)?.filled?.net());
+        let scheduled: Vec<Energy> =
+            stored.and_then(|(slot, _)| traded(slot)).into_iter().collect();
         let order = |offer: &Offer| {
             // Where members share by their meters alone, there is nothing to order.
             let is_auctioned = offer.rule == Rule::Auction.to_string();
             let terms = terms(offer.retail, offer.feed_in).filter(|_| is_auctioned);
             let Some(terms) = terms else { return Some((offer.slot, None)) };
             let slot = Slot::new(offer.slot);
-            let view = View { slot, terms: &[terms], stored: None, car_lacks: None, present };
-            Some((offer.slot, Curves::of(&policy.decide(&view)?, most)))
+            let view = View {
+                slot,
+                terms: &[terms],
+                stored,
+                scheduled: if stored.is_some_and(|(known, _)| known < slot) {
+                    &scheduled
+                } else {
+                    &[]
+                },
+                car_lacks: None,
+                present,
+            };
+            let mut decision = policy.decide(&view)?;
+            helm.plan(slot, decision.battery.take());
+            Some((offer.slot, Curves::of(&decision, most)))
         };
         self.book.open_offers(arrives_ms).filter_map(order).collect()
     }

@@ -65,6 +65,7 @@ fn with_part(mut map: DeviceMap, part: Part) -> DeviceMap {
     map.blocks.extend(part.blocks);
     map.messages.extend(part.messages);
     map.derived.extend(part.derived);
+    map.controls.extend(part.controls);
     map
 }
 
@@ -96,6 +97,10 @@ fn to_wire(map: &mut DeviceMap) -> Result<(), String> {
             shift(&mut field.at);
             field.scale_at.iter_mut().for_each(&mut shift);
         }
+    }
+    for control in &mut map.controls {
+        let puts = control.setpoint.iter_mut().chain(&mut control.release);
+        puts.for_each(|put| shift(&mut put.at));
     }
     match below {
         Some(address) => Err(format!("register {address} is below address_base = {base}")),

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::golden_write::WriteCase;
 use super::map::{DeviceMap, Transport};
 use super::quantity::Direction;
 use super::sunspec::{Chain, Step, Walk};
@@ -30,6 +31,9 @@ const NOW_MS: i64 = 1_774_000_000_000;
 struct Cases {
     #[serde(rename = "case")]
     cases: Vec<Case>,
+    /// What is written to the device for a setpoint.
+    #[serde(default, rename = "write")]
+    writes: Vec<WriteCase>,
 }
 
 /// One vector.
@@ -89,13 +93,30 @@ struct Registers {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ModelContent {
+pub(super) struct ModelContent {
     /// Model number; the one of the map's id when it is not said.
-    id: Option<u16>,
+    pub id: Option<u16>,
     length: u16,
     /// Lines such as `14: 0d80`, by offset from the model's first register. What is not set is
     /// 8000, "not available" for most types.
     set: Vec<String>,
+}
+
+impl ModelContent {
+    /// All registers of the model, ID and L included.
+    pub fn content(&self, id: u16) -> Result<Vec<u16>, String> {
+        let mut content = vec![0x8000; usize::from(self.length) + 2];
+        (content[0], content[1]) = (id, self.length);
+        for line in &self.set {
+            let (offset, words) = words(line)?;
+            let from = usize::from(offset);
+            let place = content
+                .get_mut(from..from + words.len())
+                .ok_or_else(|| format!("{line:?} lies outside model {id}"))?;
+            place.copy_from_slice(&words);
+        }
+        Ok(content)
+    }
 }
 
 /// A message of a case.
@@ -117,6 +138,14 @@ pub struct Sent {
 /// What the parser says.
 pub fn cases(text: &str) -> Result<Vec<Case>, String> {
     toml::from_str(text).map(|cases: Cases| cases.cases).map_err(|error| error.to_string())
+}
+
+/// The setpoints of a file and what they must become.
+///
+/// # Errors
+/// What the parser says.
+pub fn write_cases(text: &str) -> Result<Vec<WriteCase>, String> {
+    toml::from_str(text).map(|cases: Cases| cases.writes).map_err(|error| error.to_string())
 }
 
 /// Registers of a whole device, by function code and address.
@@ -195,17 +224,7 @@ impl Case {
         for model in &self.models {
             let own = map.blocks.first().and_then(|block| block.models.first().copied());
             let id = model.id.or(own).ok_or("a model without id")?;
-            let mut content = vec![0x8000; usize::from(model.length) + 2];
-            (content[0], content[1]) = (id, model.length);
-            for line in &model.set {
-                let (offset, words) = words(line)?;
-                let from = usize::from(offset);
-                let place = content
-                    .get_mut(from..from + words.len())
-                    .ok_or_else(|| format!("{line:?} lies outside model {id}"))?;
-                place.copy_from_slice(&words);
-            }
-            chain.extend(content);
+            chain.extend(model.content(id)?);
         }
         chain.extend([0xffff, 0]);
         for (at, word) in (SUNSPEC_BASE..).zip(chain) {
@@ -395,8 +414,38 @@ mod tests {
                 }
             }
             problems.extend(untold.iter().map(|id| format!("{id} has no golden vector")));
+            problems.extend(write_problems(name, golden, &maps));
         }
         assert!(problems.is_empty(), "\n{}", problems.join("\n"));
+    }
+
+    /// Every way to steer must be told: a setpoint, and the way back.
+    fn write_problems(name: &str, golden: &str, maps: &[DeviceMap]) -> Vec<String> {
+        let mut problems = Vec::new();
+        let writes = write_cases(golden).unwrap_or_else(|error| panic!("{name}: {error}"));
+        for map in maps {
+            let own: Vec<_> = writes.iter().filter(|case| case.maps.contains(&map.id)).collect();
+            problems.extend(own.iter().flat_map(|case| {
+                case.problems(map)
+                    .into_iter()
+                    .map(|what| format!("{}, {}: {what}", map.id, case.says))
+            }));
+            for control in &map.controls {
+                let of = |released: bool| {
+                    own.iter()
+                        .any(|case| case.is_for(control) && case.setpoint.is_none() == released)
+                };
+                if !of(false) || !of(true) {
+                    problems.push(format!(
+                        "{}: {} {:?} needs a setpoint and a release among the vectors",
+                        map.id,
+                        control.kind.in_words(),
+                        control.models
+                    ));
+                }
+            }
+        }
+        problems
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a device map must satisfy before anything is read with it.
 
+use super::control;
 use super::fields::{Block, Counter, Field, MessageMap, NumberType, TimeForm, Valid};
 use super::map::{DeviceMap, Hole, ModbusRules, TraitType, Transport};
 use super::plan;
@@ -87,6 +88,8 @@ pub fn problems(map: &DeviceMap) -> Vec<String> {
             telegrams(map, &mut problems);
         }
     }
+    let is_sunspec = map.transport == Transport::Sunspec;
+    problems.extend(control::problems(&map.controls, is_sunspec, map.transport.is_modbus()));
     derived(map, &mut problems);
     unused(map, &mut problems);
     let told = map.quantities();

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::control::{Control, ControlKind};
 use super::fields::{Block, MessageMap, ObisField};
 use super::quantity::{Direction, Quantity, State};
 
@@ -361,6 +362,9 @@ pub struct Part {
     /// Behind the file's derived figures.
     #[serde(default)]
     pub derived: Vec<Derived>,
+    /// Behind the file's ways to steer.
+    #[serde(default, rename = "control")]
+    pub controls: Vec<Control>,
 }
 
 /// A device map.
@@ -417,6 +421,9 @@ pub struct DeviceMap {
     /// Figures computed from others, in this order.
     #[serde(default)]
     pub derived: Vec<Derived>,
+    /// How the device can be steered, if its owner wants that.
+    #[serde(default, rename = "control")]
+    pub controls: Vec<Control>,
 }
 
 impl DeviceMap {
@@ -518,6 +525,11 @@ impl DeviceMap {
         let in_messages = self.messages.iter().flat_map(|message| &message.fields);
         in_blocks.clone().any(|field| settled(&field.key) && resets(field.counter))
             || in_messages.clone().any(|field| settled(&field.key) && resets(field.counter))
+    }
+
+    /// The ways to steer one thing.
+    pub fn controls_of(&self, kinds: &[ControlKind]) -> impl Iterator<Item = &Control> {
+        self.controls.iter().filter(move |control| kinds.contains(&control.kind))
     }
 
     /// What nobody has checked yet, as a person should read it: the whole map, or single figures.

@@ -6,11 +6,13 @@
 //! never zero. Power is positive when it flows into the device.
 
 mod blueprint;
+mod control;
 mod decimal;
 mod decode;
 mod fields;
 mod file;
 mod golden;
+mod golden_write;
 mod identity;
 mod library;
 mod lint;
@@ -29,11 +31,13 @@ mod sunspec;
 mod telegram;
 
 pub use blueprint::blueprint;
+pub use control::{Control, ControlFault, ControlKind, Facts, Frame, Full, Put, PutFrom, Watchdog};
 pub use fields::{
     Availability, Block, Counter, Field, MessageMap, NumberType, ObisField, PayloadField, Reset,
     Sentinels, TimeField, TimeForm, Valid, WordOrder, Zero,
 };
-pub use golden::{Case, Image, Sent, cases as golden_cases};
+pub use golden::{Case, Image, Sent, cases as golden_cases, write_cases as golden_write_cases};
+pub use golden_write::WriteCase;
 pub use identity::{Identity, NotThisDevice, function as identify_function, span as identify_span};
 pub use library::{
     BuiltIn, Library, LibraryError, built_in_files, built_in_ids, read as read_map_file,

@@ -12,6 +12,7 @@ use super::read::{Read, ReadError};
 use super::steps::Steps;
 use super::turns::{Rank, Timing, Turn, Turns};
 use super::wire::{Place, Wire};
+use super::write::Write;
 use crate::chance::Chance;
 
 /// Requests of the household that may wait.
@@ -65,6 +66,8 @@ impl Ask {
 
 struct Job {
     ask: Ask,
+    /// What to write first; the ask is then for what stands there.
+    write: Option<Write>,
     busy: u32,
     failed: bool,
     reply: oneshot::Sender<Result<Vec<u16>, ReadError>>,
@@ -141,13 +144,28 @@ impl Line {
     /// [`ReadError`].
     pub async fn read(&self, ask: Ask) -> Result<Vec<u16>, ReadError> {
         let (reply, answer) = oneshot::channel();
-        let job = Job { ask, busy: 0, failed: false, reply };
+        let job = Job { ask, write: None, busy: 0, failed: false, reply };
         let gone = || ReadError::Broken {
             unit: ask.read.unit(),
             reason: "the line has been closed".to_owned(),
         };
         self.jobs.send(job).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
+    }
+
+    /// Writes registers, when it is their turn. The ask says with which circumstances; what it reads
+    /// is replaced by what is written.
+    ///
+    /// # Errors
+    /// [`ReadError`]; whether the device took it is then unknown, unless it refused.
+    pub async fn write(&self, write: Write, ask: Ask) -> Result<(), ReadError> {
+        let (reply, answer) = oneshot::channel();
+        let unit = write.unit();
+        let ask = Ask { read: write.read_back(), ..ask };
+        let job = Job { ask, write: Some(write), busy: 0, failed: false, reply };
+        let gone = || ReadError::Broken { unit, reason: "the line has been closed".to_owned() };
+        self.jobs.send(job).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?.map(|_| ())
     }
 
     /// A guest's way to this line.
@@ -181,7 +199,7 @@ impl Guest {
         let (reply, answer) = oneshot::channel();
         let ask = Ask { rank: Rank::Guest, ..ask };
         let crowded = || ReadError::Crowded { place: self.place.to_string() };
-        let job = Job { ask, busy: 0, failed: false, reply };
+        let job = Job { ask, write: None, busy: 0, failed: false, reply };
         self.guests.try_send(job).map_err(|_| crowded())?;
         answer.await.map_err(|_| crowded())?
     }
@@ -282,7 +300,11 @@ impl Served {
         let ask = job.ask;
         let unit = ask.read.unit();
         let started = Instant::now();
-        let outcome = self.answer(Ask { timeout: limit, ..ask }).await;
+        let ask = Ask { timeout: limit, ..ask };
+        let outcome = match &job.write {
+            None => self.answer(ask).await,
+            Some(write) => self.put(ask, write).await.map(|()| Vec::new()),
+        };
         let now = Instant::now();
         let silent = outcome.as_ref().is_err_and(ReadError::is_silence);
         self.turns.note(unit, ask.rank, now, now.duration_since(started), silent);
@@ -298,11 +320,26 @@ impl Served {
                 return self.enqueue(job, now + ask.min_gap);
             }
         }
-        if let Ok(words) = &outcome {
+        if let (Ok(words), None) = (&outcome, &job.write) {
             self.keep(ask.read, words, now);
         }
         // Whoever asked may have gone.
         let _ = job.reply.send(outcome);
+    }
+
+    /// Writes, and forgets what was known of the unit's registers.
+    async fn put(&mut self, ask: Ask, write: &Write) -> Result<(), ReadError> {
+        self.wire(ask).await?;
+        self.fresh = false;
+        self.last = None;
+        let wire = self.wire.as_mut().expect("just connected");
+        let outcome = wire.write(write, ask.timeout).await;
+        if wire.is_spent() {
+            self.wire = None;
+        }
+        let mut kept = self.kept.lock().expect("nobody panics while holding it");
+        kept.retain(|(known, ..)| known.unit() != write.unit());
+        outcome
     }
 
     fn keep(&self, read: Read, words: &[u16], now: Instant) {
@@ -391,7 +428,7 @@ impl Served {
         if self.wire.is_none() {
             let now = Instant::now();
             match &self.unreachable {
-                Some((error, until)) if now < *until && ask.rank >= Rank::Poll => {
+                Some((error, until)) if now < *until && ask.rank >= Rank::Steer => {
                     return Err(error.clone());
                 }
                 _ => {}

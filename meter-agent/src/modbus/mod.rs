@@ -7,22 +7,27 @@
 //! taken for the answer to something else. A [`Unit`] is one device with its map; a [`Sounding`] looks at a
 //! place of which nothing is known yet.
 //!
-//! Nothing here can write: the only request that exists is a [`Read`], function 3 or 4.
+//! What a household and its guests ask for is a [`Read`], function 3 or 4. The one request that writes
+//! ([`Write`]) can only be made with the owner's leave ([`crate::control::Enabled`]).
 
 mod line;
 mod overheard;
 mod read;
 mod sounding;
+mod steer;
 mod steps;
 mod tap;
 mod turns;
 mod unit;
 mod wire;
+mod write;
 
 pub use line::{Ask, Guest, Line};
 pub use overheard::{Ear, Overheard};
 pub use read::{Exception, Function, MAX_REGISTERS, Read, ReadError};
 pub use sounding::Sounding;
+pub use steer::{SteerError, Steered};
 pub use turns::Rank;
 pub use unit::Unit;
 pub use wire::Place;
+pub use write::Write;

@@ -36,6 +36,8 @@ pub enum Rank {
     MeterEdge,
     /// Other registers at the end of a slot.
     Edge,
+    /// A setpoint.
+    Steer,
     /// The household's own poll.
     Poll,
     /// Somebody else reads through us.

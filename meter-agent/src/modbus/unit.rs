@@ -154,7 +154,7 @@ impl Unit {
     }
 
     /// Asks the device which one it is, when the connection is another than the last time.
-    async fn recognise(&mut self, line: &Line, rank: Rank) -> Result<(), ReadError> {
+    pub(super) async fn recognise(&mut self, line: &Line, rank: Rank) -> Result<(), ReadError> {
         if self.is_sunspec() && self.chain.is_none() {
             self.chain = Some(self.discover(line, rank).await?);
         }
@@ -302,7 +302,7 @@ impl Unit {
     }
 
     /// Registers; none when the device says that it does not have them.
-    async fn registers(
+    pub(super) async fn registers(
         &self,
         line: &Line,
         rank: Rank,
@@ -310,22 +310,38 @@ impl Unit {
         address: u16,
         count: u16,
     ) -> Result<Option<Vec<u16>>, ReadError> {
-        let rules = self.map.modbus.as_ref().expect("checked by new");
         let unit = self.id;
         let read = Function::of_code(function)
             .and_then(|function| Read::new(unit, function, address, count))
             .ok_or(ReadError::Impossible { unit, function, address, count })?;
-        let ask = Ask {
+        match line.read(self.ask(read, rank)).await {
+            Ok(words) => Ok(Some(words)),
+            Err(error) if error.is_unsupported() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Unit {
+    /// Its unit id.
+    pub(super) const fn id(&self) -> u8 {
+        self.id
+    }
+
+    /// The models found, for a SunSpec device that has been recognised.
+    pub(super) const fn chain(&self) -> Option<&Chain> {
+        self.chain.as_ref()
+    }
+
+    /// A question with the circumstances that the map asks for.
+    pub(super) fn ask(&self, read: Read, rank: Rank) -> Ask {
+        let rules = self.map.modbus.as_ref().expect("checked by new");
+        Ask {
             rank,
             connect_delay: Duration::from_millis(rules.connect_delay_ms),
             min_gap: Duration::from_millis(rules.min_gap_ms),
             even: rules.even,
             ..Ask::new(read, self.timeout)
-        };
-        match line.read(ask).await {
-            Ok(words) => Ok(Some(words)),
-            Err(error) if error.is_unsupported() => Ok(None),
-            Err(error) => Err(error),
         }
     }
 }

@@ -20,6 +20,7 @@ use super::overheard::{Ear, Overheard};
 use super::read::{Exception, Function, Read, ReadError};
 use super::steps::Steps;
 use super::tap::{MAX_FRAME, Tap};
+use super::write::Write;
 use crate::serial::{SerialConfig, SerialPort};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -168,6 +169,68 @@ impl Wire {
             }
         }
         outcome
+    }
+
+    /// Writes, and waits for the device's word that it did so long at most.
+    ///
+    /// # Errors
+    /// [`ReadError`]. Afterwards [`Self::is_spent`] says whether the connection can be used again.
+    pub async fn write(&mut self, write: &Write, limit: Duration) -> Result<(), ReadError> {
+        let unit = write.unit();
+        if self.is_rtu() {
+            self.settle(unit).await?;
+        }
+        let outcome = match timeout(limit, self.put(write)).await {
+            Ok(answer) => self.confirmed(write, answer),
+            Err(_) => {
+                let timeout_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+                Err(ReadError::Timeout { unit, timeout_ms })
+            }
+        };
+        if !matches!(outcome, Ok(()) | Err(ReadError::Exception { .. })) {
+            // What may still come is no answer to the next question.
+            self.unsettled = true;
+            self.spent |= !self.is_rtu();
+        }
+        outcome
+    }
+
+    async fn put(&mut self, write: &Write) -> Answer {
+        let request = match write.words() {
+            [word] if write.function() == 6 => Request::WriteSingleRegister(write.address(), *word),
+            words => Request::WriteMultipleRegisters(write.address(), words.into()),
+        };
+        if let Some(client) = &mut self.client {
+            client.set_slave(Slave(write.unit()));
+            client.call(request).await
+        } else {
+            self.tap.expect_echo();
+            rtu::attach_slave(self.tap.clone(), Slave(write.unit())).call(request).await
+        }
+    }
+
+    /// Whether an answer says that just this was written.
+    fn confirmed(&mut self, write: &Write, answer: Answer) -> Result<(), ReadError> {
+        let (unit, address) = (write.unit(), write.address());
+        let broken = |reason: String| Err(ReadError::Broken { unit, reason });
+        match answer {
+            Ok(Ok(Response::WriteSingleRegister(at, word)))
+                if at == address && write.words() == [word] =>
+            {
+                Ok(())
+            }
+            Ok(Ok(Response::WriteMultipleRegisters(at, count)))
+                if at == address && usize::from(count) == write.words().len() =>
+            {
+                Ok(())
+            }
+            Ok(Ok(other)) => broken(format!("an answer to another writing: {other:?}")),
+            Ok(Err(code)) => {
+                Err(ReadError::Exception { unit, address, code: Exception(code.into()) })
+            }
+            Err(Error::Transport(error)) => Err(self.lost(unit, &in_words(&error))),
+            Err(Error::Protocol(_)) => broken("the answer is for another question".to_owned()),
+        }
     }
 
     /// In RTU each question has a client that knows of nothing before. Answers that were owed may come

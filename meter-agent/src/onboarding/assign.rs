@@ -187,6 +187,7 @@ impl Draft {
             Role::Meter => "grid",
             Role::Pv => "roof",
             Role::Battery => "battery",
+            Role::Charger => "charger",
         };
         let numbered = (2..).map(|number| format!("{word}{number}"));
         let mut names = std::iter::once(word.to_owned()).chain(numbered);

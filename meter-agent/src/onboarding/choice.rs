@@ -96,6 +96,7 @@ pub(super) const fn role_word(role: Role) -> &'static str {
         Role::Meter => "meter",
         Role::Pv => "solar plant",
         Role::Battery => "battery",
+        Role::Charger => "charging point",
     }
 }
 

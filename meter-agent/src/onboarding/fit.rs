@@ -70,7 +70,7 @@ pub struct Fit {
 }
 
 /// Every role a device can have.
-const ROLES: [Role; 3] = [Role::Meter, Role::Pv, Role::Battery];
+const ROLES: [Role; 4] = [Role::Meter, Role::Pv, Role::Battery, Role::Charger];
 
 const fn suits(purpose: Option<Purpose>, role: Role) -> bool {
     match purpose {
@@ -80,6 +80,7 @@ const fn suits(purpose: Option<Purpose>, role: Role) -> bool {
             (Purpose::Meter, Role::Meter)
                 | (Purpose::Pv, Role::Pv)
                 | (Purpose::Battery, Role::Battery)
+                | (Purpose::Charger, Role::Charger)
         ),
     }
 }

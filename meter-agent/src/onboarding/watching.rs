@@ -127,7 +127,8 @@ impl Watching {
                         Err(reason) => track.failure = Some(reason),
                     }
                 }
-                Ok(Some(Report::Done(_))) => {}
+                // Nobody steers here: no hand was laid on anything.
+                Ok(Some(Report::Done(_) | Report::Steered(..))) => {}
             }
         }
         tracks

@@ -72,6 +72,7 @@ const fn role(role: Role) -> &'static str {
         Role::Meter => "meter",
         Role::Pv => "pv",
         Role::Battery => "battery",
+        Role::Charger => "charger",
     }
 }
 

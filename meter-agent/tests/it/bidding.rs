@@ -88,6 +88,7 @@ proptest! {
                 slot,
                 terms: &terms[row..(row + known).min(terms.len())],
                 stored: battery.map(|_| (slot.offset(-behind), store)),
+                scheduled: &[],
                 car_lacks: Some(lacks),
                 present: Some(wh(100)),
             };

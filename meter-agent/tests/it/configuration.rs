@@ -69,7 +69,7 @@ fn what_the_example_says_in_comments_works_too() {
     let config = load(&text).expect("right");
     assert_eq!(config.edge_grace_s, Some(60));
     assert!(config.clock.is_some());
-    let words = config.bidding.in_words().expect("right").join("\n");
+    let words = config.bidding.in_words(false).expect("right").join("\n");
     for said in ["keep 30 % from 0:00 until 22:00 every day", "the car is full by 7:00 on weekdays"]
     {
         assert!(words.contains(said), "{words}");

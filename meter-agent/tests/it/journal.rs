@@ -33,6 +33,7 @@ pub fn entry(seq: u64, prev: B256, import_wh: u64) -> Entry {
     };
     let counter = Counter::starting(1, 3);
     Entry {
+        stored_mwh: None,
         reading: Signed::by_household(reading, &domain(), &key()),
         counters: BTreeMap::from([("import".to_owned(), counter)]),
     }

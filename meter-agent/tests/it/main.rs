@@ -5,6 +5,7 @@ mod bidding;
 mod bills;
 mod cli;
 mod configuration;
+mod control;
 mod counters;
 mod delivery;
 mod export;

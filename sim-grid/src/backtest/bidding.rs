@@ -244,6 +244,7 @@ fn decide(
             slot: before.slot,
             terms: &terms,
             stored: stored.map(|store| (before.slot, store)),
+            scheduled: &[],
             car_lacks: None,
             present: present(i),
         })

@@ -100,6 +100,7 @@ pub async fn measure(load: &AgentLoad, folder: &Path) -> anyhow::Result<AgentCos
         rpc: None,
         grid: None,
         sharing: SharingChoice::default(),
+        steer: false,
         anchor_every_slots: 4,
         clock: Some(anchor),
     };

@@ -105,6 +105,7 @@ async fn start(load: &StreetLoad, folder: &Path) -> anyhow::Result<Day> {
         rpc: None,
         grid: None,
         sharing: SharingChoice::default(),
+        steer: false,
         anchor_every_slots: ANCHOR_EVERY_SLOTS,
         clock: None,
     };

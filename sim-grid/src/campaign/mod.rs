@@ -241,6 +241,7 @@ fn demo_options(
         rpc: None,
         grid: None,
         sharing: SharingChoice::Words(Rule::default(), KeyKind::None),
+        steer: false,
         anchor_every_slots: 8,
         clock: Some(anchor),
     }

@@ -46,6 +46,9 @@ pub struct DemoArgs {
     /// File with the key of an account on that node that pays for transactions.
     #[arg(long, requires = "rpc")]
     rpc_key: Option<PathBuf>,
+    /// Leave the batteries to themselves; otherwise they follow what their homes traded.
+    #[arg(long)]
+    leave_batteries: bool,
     /// Settled slots per anchored epoch.
     #[arg(long, default_value_t = 4)]
     anchor_every_slots: u32,
@@ -116,6 +119,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
         grid: (!args.plate && sharing.takes_orders())
             .then(|| GridConfig { street_fee_e5: args.grid_fee, ..GridConfig::default() }),
         sharing,
+        steer: !args.leave_batteries,
         anchor_every_slots: args.anchor_every_slots,
         clock: Some(anchor),
     };

@@ -19,6 +19,7 @@ use controller::run::Running;
 use units::{PointId, Slot};
 
 pub use households::Household;
+pub use plan::WATCHDOG_S;
 pub(crate) use plan::{Plan, free_address};
 pub use sharing::{KeyKind, SharingChoice};
 
@@ -49,6 +50,8 @@ pub struct DemoOptions {
     pub grid: Option<GridConfig>,
     /// What members pay each other, and how the grid operator allocates.
     pub sharing: SharingChoice,
+    /// Whether owners let their batteries be steered, so that they follow what was traded.
+    pub steer: bool,
     /// Settled slots per anchored epoch.
     pub anchor_every_slots: u32,
     /// The `[clock]` section of every configuration; none when the clock is moved by hand.

@@ -9,11 +9,12 @@ use controller::config::{
     BrokerConfig, ChainConfig, Config as ControllerConfig, FeederConfig, HouseholdConfig,
     HttpConfig, MarketConfig, RewardConfig, TariffConfig,
 };
-use meter_agent::bidding::BiddingConfig;
+use meter_agent::bidding::{BatteryConfig, BiddingConfig};
 use meter_agent::config::{
-    Config as AgentConfig, DeviceConfig, DeviceMqttConfig, JournalConfig, KeyConfig, MqttConfig,
-    Role,
+    Config as AgentConfig, ControlConfig, DeviceConfig, DeviceMqttConfig, JournalConfig, KeyConfig,
+    MqttConfig, Role,
 };
+use meter_agent::core::policy::Style;
 use units::{BusId, CommunityId, PointId};
 
 use super::DemoOptions;
@@ -21,6 +22,9 @@ use crate::faces::{BrokerUrl, Face, FaceKind, UnitRole};
 use crate::scenario::{DeviceKind, Scenario};
 use crate::world::chance::Chance;
 use crate::world::{World, WorldOptions};
+
+/// How long a battery goes on after its agent has died, seconds of real time.
+pub const WATCHDOG_S: u32 = 15;
 
 /// Everything that is decided before the first part starts.
 pub(crate) struct Plan {
@@ -165,8 +169,11 @@ impl Plan {
 
     /// Writes the configuration of a household's agent.
     pub(crate) fn write_agent(&self, face: &Face) -> anyhow::Result<PathBuf> {
+        let steered = face.battery_wh.zip(face.battery_w).filter(|_| self.options.steer);
         let bidding = BiddingConfig {
             insist_percent: self.insists[&face.customer],
+            policy: if steered.is_some() { Style::Battery } else { Style::default() },
+            battery: steered.map(|(energy_wh, power_w)| battery_facts(energy_wh, power_w)),
             ..BiddingConfig::default()
         };
         let config = AgentConfig {
@@ -175,7 +182,11 @@ impl Plan {
             operator: self.operator,
             data_dir: PathBuf::from("."),
             epoch: 1,
-            poll_interval_ms: 1_000,
+            // A clock that is moved by hand waits for the batteries.
+            poll_interval_ms: match (steered, self.options.clock) {
+                (Some(_), None) => 100,
+                _ => 1_000,
+            },
             connection_w: i64::from(face.connection_w),
             edge_grace_s: None,
             clock_status: None,
@@ -188,7 +199,7 @@ impl Plan {
             proxy: meter_agent::proxy::Proxies::default(),
             home_assistant: None,
             metrics: None,
-            devices: devices(face),
+            devices: devices(face, steered.map(|(_, power_w)| power_w)),
         };
         let file = self.household_dir(&face.customer).join("agent.toml");
         std::fs::write(&file, config.to_toml())
@@ -231,7 +242,27 @@ fn page_devices(kinds: &[DeviceKind]) -> Vec<String> {
     words.into_iter().filter(|(_, has)| *has).map(|(word, _)| word.to_owned()).collect()
 }
 
-fn devices(face: &Face) -> Vec<DeviceConfig> {
+fn battery_facts(energy_wh: u32, power_w: u32) -> BatteryConfig {
+    let kilo = |of: u32| f64::from(of) / 1_000.0;
+    BatteryConfig {
+        capacity_kwh: kilo(energy_wh),
+        charge_kw: kilo(power_w),
+        discharge_kw: kilo(power_w),
+        efficiency_in_percent: 95.0,
+        efficiency_out_percent: 95.0,
+        wear_ct_per_kwh: 0.0,
+        keep: Vec::new(),
+    }
+}
+
+fn devices(face: &Face, steered_w: Option<u32>) -> Vec<DeviceConfig> {
+    let leave = |power_w| ControlConfig {
+        enabled: true,
+        max_charge_w: Some(power_w),
+        max_discharge_w: Some(power_w),
+        watchdog_s: Some(WATCHDOG_S),
+        ..ControlConfig::default()
+    };
     let modbus = |name: &str, role: Role, map: &str, unit: Option<u8>| {
         Some(DeviceConfig {
             host: Some(face.kind.modbus_addr()?.to_string()),
@@ -259,7 +290,8 @@ fn devices(face: &Face) -> Vec<DeviceConfig> {
     [
         modbus("meter", Role::Meter, meter, unit(UnitRole::Meter)),
         modbus("inverter", Role::Pv, "sunspec-inverter-103", unit(UnitRole::Inverter)),
-        modbus("battery", Role::Battery, "sunspec-battery-802", unit(UnitRole::Battery)),
+        modbus("battery", Role::Battery, "sunspec-battery-802", unit(UnitRole::Battery))
+            .map(|battery| DeviceConfig { control: steered_w.map(leave), ..battery }),
     ]
     .into_iter()
     .flatten()

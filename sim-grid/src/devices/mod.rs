@@ -4,6 +4,7 @@ pub(crate) mod altered;
 mod block;
 mod eastron;
 mod image;
+mod levers;
 mod model_map;
 mod plan;
 mod plate;
@@ -14,4 +15,5 @@ pub use image::{BATTERY_UNIT, Bank, DeviceImage, INVERTER_UNIT, METER_UNIT, Unit
 pub use plate::{BatteryPlate, Equipment, Identity, InverterPlate, MeterFace};
 pub use telegram::{Presence, Telegram, presence};
 
+pub(crate) use levers::Levers;
 pub(crate) use plan::draw as draw_faces;

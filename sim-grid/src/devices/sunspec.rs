@@ -217,8 +217,10 @@ fn storage_124(plate: &BatteryPlate, truth: &BatteryTruth) -> Vec<u16> {
     block.scale("MinRsvPct_SF", 0).real("MinRsvPct", 0.0);
     block.scale("ChaState_SF", -1).real("ChaState", truth.state_of_charge * 100.0);
     block.scale("InBatV_SF", -1).real("InBatV", BATTERY_V);
-    // 0 = charged from PV only.
-    block.code("ChaSt", charge_status(truth)).code("ChaGriSet", 0);
+    // Nobody limits it: both rates are full, and the timer rests. 1 = the grid may charge it.
+    block.scale("InOutWRte_SF", -2).real("OutWRte", 100.0).real("InWRte", 100.0);
+    block.code("InOutWRte_WinTms", 0).code("InOutWRte_RvrtTms", 0);
+    block.code("ChaSt", charge_status(truth)).code("ChaGriSet", 1);
     block.finish()
 }
 

@@ -54,6 +54,31 @@ impl Request {
         Some((u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])))
     }
 
+    /// First register and content of a question that writes registers, one or several.
+    pub fn writes(&self) -> Option<(u16, Vec<u16>)> {
+        let words = |bytes: &[u8]| {
+            bytes.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect()
+        };
+        match (self.function, self.content.as_slice()) {
+            (6, &[a, b, ref rest @ ..]) if rest.len() == 2 => {
+                Some((u16::from_be_bytes([a, b]), words(rest)))
+            }
+            (16, &[a, b, c, d, bytes, ref rest @ ..]) => {
+                let count = usize::from(u16::from_be_bytes([c, d]));
+                let fits = count * 2 == rest.len() && usize::from(bytes) == rest.len();
+                fits.then(|| (u16::from_be_bytes([a, b]), words(rest)))
+            }
+            _ => None,
+        }
+    }
+
+    /// The frame that says that it was written.
+    pub fn written(&self) -> Vec<u8> {
+        let mut body = vec![self.unit, self.function];
+        body.extend(self.content.iter().take(4));
+        self.framed(&body)
+    }
+
     /// The frame that answers it.
     pub fn frame(&self, answer: Result<Vec<u16>, Refusal>) -> Vec<u8> {
         let mut body = vec![self.unit];
@@ -66,6 +91,10 @@ impl Request {
             }
             Err(Refusal(code)) => body.extend([self.function | 0x80, code]),
         }
+        self.framed(&body)
+    }
+
+    fn framed(&self, body: &[u8]) -> Vec<u8> {
         let length = u16::try_from(body.len()).expect("at most 253 bytes");
         let mut frame = self.number.to_vec();
         frame.extend([0, 0]);

@@ -156,6 +156,8 @@ pub struct Face {
     pub pv_rated_w: Option<u32>,
     /// Usable battery energy, Wh; `None` without a battery.
     pub battery_wh: Option<u32>,
+    /// Largest battery power, W; `None` without a battery.
+    pub battery_w: Option<u32>,
     /// Largest power through the connection in either direction, W.
     pub connection_w: u32,
     /// How to read it.
@@ -197,6 +199,7 @@ impl Face {
             meter_serial: equipment.meter.serial.clone(),
             pv_rated_w: equipment.inverter.as_ref().map(|inverter| inverter.rated_w),
             battery_wh: equipment.battery.as_ref().map(|battery| battery.energy_wh),
+            battery_w: equipment.battery.as_ref().map(|battery| battery.power_w),
             connection_w: equipment.connection_w,
             kind,
         }

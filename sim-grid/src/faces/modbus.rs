@@ -1,14 +1,18 @@
-//! One house as a Modbus TCP server: read-only, function codes 3 and 4, several units behind one
-//! port.
+//! One house as a Modbus TCP server: function codes 3 and 4, several units behind one port. What a
+//! battery lets be steered is written with 6 and 16.
 //!
 //! A request is answered from one image, so values and scale factors of an answer belong to the
 //! same moment. Refusals are Modbus exceptions: 1 for any other function, 2 for an address that
 //! does not exist, 3 for a count that no device accepts, 11 for a unit that is not there. What then
 //! becomes of an answer is up to the faults that the house has at the time.
+//!
+//! The watch of a battery over whoever steers it runs in seconds of the wall, however fast the street's
+//! time runs: it guards against a process that has died.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -18,8 +22,9 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::mbap::{Refusal, Request};
-use crate::devices::{Bank, DeviceImage};
+use crate::devices::{Bank, BatteryPlate, DeviceImage, Levers, UnitImage};
 use crate::faults::{Active, Fault, Memory, Newcomer, Reaction, react};
+use crate::world::Window;
 use crate::world::chance::Chance;
 
 /// Most clients of one house at a time.
@@ -61,6 +66,7 @@ impl Scene {
 pub(crate) struct ModbusHouse {
     addr: SocketAddr,
     scene: watch::Sender<Arc<Scene>>,
+    desk: Arc<Mutex<Desk>>,
     _server: JoinSet<()>,
 }
 
@@ -72,8 +78,17 @@ impl ModbusHouse {
         let addr = listener.local_addr()?;
         let (sender, receiver) = watch::channel(Arc::new(scene));
         let mut server = JoinSet::new();
-        server.spawn(serve(listener, receiver, chance));
-        Ok(Self { addr, scene: sender, _server: server })
+        let desk = Arc::default();
+        server.spawn(serve(listener, receiver, Arc::clone(&desk), chance));
+        Ok(Self { addr, scene: sender, desk, _server: server })
+    }
+
+    /// What somebody has set in the battery, and has not let go of.
+    pub fn window(&self, unit: u8, plate: &BatteryPlate) -> Option<Window> {
+        let scene = Arc::clone(&self.scene.borrow());
+        let image = scene.image.units.get(&unit)?;
+        let mut desk = self.desk.lock().expect("nobody panics while holding it");
+        desk.levers(unit, image)?.window(image, plate)
     }
 
     /// Where it listens.
@@ -87,8 +102,39 @@ impl ModbusHouse {
     }
 }
 
+/// What was written to the units of a house, and when.
+#[derive(Default)]
+struct Desk(BTreeMap<u8, (Levers, std::time::Instant)>);
+
+impl Desk {
+    /// What stands in a unit; what nobody has spoken for in time is forgotten.
+    fn levers(&mut self, unit: u8, image: &UnitImage) -> Option<&Levers> {
+        let (levers, since) = self.0.get(&unit)?;
+        if levers.reverts_after(image).is_some_and(|after| since.elapsed() > after) {
+            self.0.remove(&unit);
+        }
+        self.0.get(&unit).map(|(levers, _)| levers)
+    }
+
+    fn write(&mut self, unit: u8, image: &UnitImage, address: u16, words: &[u16]) -> bool {
+        self.levers(unit, image);
+        let (levers, since) =
+            self.0.entry(unit).or_insert_with(|| (Levers::default(), clock::stopwatch()));
+        let taken = levers.write(image, address, words);
+        if taken {
+            *since = clock::stopwatch();
+        }
+        taken
+    }
+}
+
 /// Accepts clients for ever.
-async fn serve(listener: TcpListener, scene: watch::Receiver<Arc<Scene>>, mut chance: Chance) {
+async fn serve(
+    listener: TcpListener,
+    scene: watch::Receiver<Arc<Scene>>,
+    desk: Arc<Mutex<Desk>>,
+    mut chance: Chance,
+) {
     let mut clients = JoinSet::new();
     loop {
         let (stream, peer) = match listener.accept().await {
@@ -114,9 +160,9 @@ async fn serve(listener: TcpListener, scene: watch::Receiver<Arc<Scene>>, mut ch
             None => {}
         }
         let memory = Memory::new(Chance::new(chance.bits(), "connection"));
-        let scene = scene.clone();
+        let (scene, desk) = (scene.clone(), Arc::clone(&desk));
         clients.spawn(async move {
-            if let Err(error) = converse(stream, scene, memory).await {
+            if let Err(error) = converse(stream, scene, &desk, memory).await {
                 tracing::debug!(%peer, %error, "a client went away");
             }
         });
@@ -127,6 +173,7 @@ async fn serve(listener: TcpListener, scene: watch::Receiver<Arc<Scene>>, mut ch
 async fn converse(
     mut stream: TcpStream,
     scene: watch::Receiver<Arc<Scene>>,
+    desk: &Mutex<Desk>,
     mut memory: Memory,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
@@ -137,7 +184,13 @@ async fn converse(
             (Some(other), true) => other,
             _ => &scene.image,
         };
-        let right = request.frame(answer(image, &request));
+        let right = match request.function {
+            6 | 16 => match write(image, desk, &request) {
+                Ok(()) => request.written(),
+                Err(refusal) => request.frame(Err(refusal)),
+            },
+            _ => request.frame(answer(image, desk, &request)),
+        };
         match react(&scene.faults, &mut memory, opened.elapsed(), right) {
             Reaction::Answer { frame, after } => {
                 if !after.is_zero() {
@@ -152,8 +205,20 @@ async fn converse(
     Ok(())
 }
 
+/// Writes what can be written; a unit without anything to steer knows no such function.
+fn write(image: &DeviceImage, desk: &Mutex<Desk>, request: &Request) -> Result<(), Refusal> {
+    let unit = image.units.get(&request.unit).ok_or(NO_SUCH_UNIT)?;
+    if !Levers::are_on(unit) {
+        return Err(ILLEGAL_FUNCTION);
+    }
+    let (address, words) = request.writes().ok_or(ILLEGAL_VALUE)?;
+    let mut desk = desk.lock().expect("nobody panics while holding it");
+    let taken = desk.write(request.unit, unit, address, &words);
+    if taken { Ok(()) } else { Err(ILLEGAL_ADDRESS) }
+}
+
 /// The answer of a house to one request.
-fn answer(image: &DeviceImage, request: &Request) -> Result<Vec<u16>, Refusal> {
+fn answer(image: &DeviceImage, desk: &Mutex<Desk>, request: &Request) -> Result<Vec<u16>, Refusal> {
     let unit = image.units.get(&request.unit).ok_or(NO_SUCH_UNIT)?;
     let banks = match request.function {
         3 => &unit.holding,
@@ -170,7 +235,12 @@ fn answer(image: &DeviceImage, request: &Request) -> Result<Vec<u16>, Refusal> {
     if unit.even && !address.is_multiple_of(2) {
         return Err(ILLEGAL_ADDRESS);
     }
-    read(banks, address, count).ok_or(ILLEGAL_ADDRESS)
+    let mut words = read(banks, address, count).ok_or(ILLEGAL_ADDRESS)?;
+    let mut desk = desk.lock().expect("nobody panics while holding it");
+    if let (3, Some(levers)) = (request.function, desk.levers(request.unit, unit)) {
+        levers.overlay(address, &mut words);
+    }
+    Ok(words)
 }
 
 /// Registers that lie in one bank as a whole.

@@ -74,7 +74,8 @@ fn settle(
     }
     let batteries = batteries(scenario, index);
     for rating in &batteries {
-        ecs.spawn(Battery { owner, power: 0, storage: Storage::new(*rating) });
+        let storage = Storage::new(*rating);
+        ecs.spawn(Battery { owner, power: 0, storage, window: None, turned: false });
     }
     let has_solar = profiles.pv.is_some() || profiles.pv_battery.is_some();
     let registers = FirstRegisters::draw(has_solar, &mut chance);

@@ -19,11 +19,12 @@ use bevy_ecs::schedule::Schedule;
 use feeder::PowerFlowError;
 use units::Slot;
 
+pub use storage::Window;
 pub use truth::{BatteryTruth, CustomerTruth, GridTruth, SolarTruth};
 
 use crate::devices::{DeviceImage, Equipment};
 use crate::scenario::Scenario;
-use parts::{Bus, Flow, Image, Line, Span, Transformer, Weather};
+use parts::{Battery, Bus, Flow, Image, Line, Meter, Span, Transformer, Weather};
 
 /// How to start a world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,6 +173,32 @@ impl World {
         }
         self.now_ms = until_ms;
         Ok(())
+    }
+
+    /// Leaves the batteries of a customer (by position in the scenario) a window of powers from now on,
+    /// each its part by its rating; or leaves them to themselves again.
+    ///
+    /// # Panics
+    /// If there is no such customer.
+    pub fn steer(&mut self, customer: usize, window: Option<Window>) {
+        let meter =
+            self.ecs.get::<Meter>(self.meters[customer]).expect("every customer has a meter");
+        let owner = meter.owner;
+        let mut batteries = self.ecs.query::<&mut Battery>();
+        let rating = |battery: &Battery| i64::from(battery.storage.rating().power_w);
+        let own = |battery: &Battery| battery.owner == owner;
+        let all: i64 = batteries.iter(&self.ecs).filter(|battery| own(battery)).map(rating).sum();
+        for mut battery in batteries.iter_mut(&mut self.ecs).filter(|battery| own(battery)) {
+            let part = |dw: i64| dw * rating(&battery) / all.max(1);
+            let window = window.map(|window| Window {
+                least_dw: part(window.least_dw),
+                most_dw: part(window.most_dw),
+            });
+            if battery.window != window {
+                battery.window = window;
+                battery.turned = true;
+            }
+        }
     }
 
     fn image(&self, customer: usize) -> &Image {

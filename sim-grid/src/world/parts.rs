@@ -20,7 +20,7 @@ use units::Slot;
 use crate::devices::{DeviceImage, Equipment};
 use crate::scenario::Scenario;
 use crate::world::counter::Counter;
-use crate::world::storage::Storage;
+use crate::world::storage::{Storage, Window};
 use crate::world::truth::CustomerTruth;
 
 /// A household or business.
@@ -83,6 +83,10 @@ pub(super) struct Battery {
     /// Positive = charging.
     pub power: i64,
     pub storage: Storage,
+    /// What whoever steers it leaves to it.
+    pub window: Option<Window>,
+    /// The window was opened, moved or closed since the last span.
+    pub turned: bool,
 }
 
 /// The meter at the connection of a house.
@@ -158,6 +162,8 @@ pub(super) struct Weather {
 /// The state of the network as a whole.
 #[derive(Resource, Default)]
 pub(super) struct Flow {
+    /// A power has changed within the slot.
+    pub moved: bool,
     /// What the grid above delivers.
     pub slack: BusPower,
     /// All losses, kW.

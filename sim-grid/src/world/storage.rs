@@ -2,7 +2,8 @@
 //! the house needs it, and never touches the grid.
 //!
 //! The power is decided at the start of a slot and holds for the whole slot, so that a run does
-//! not depend on how often somebody looks. What is stored follows from the two exact counters of
+//! not depend on how often somebody looks. Whoever steers it leaves it a window of powers; then the power
+//! is decided anew whenever time moves on, as the device does. What is stored follows from the two exact counters of
 //! energy charged and discharged (on the AC side); nothing drifts. Self-discharge is left out.
 
 use units::Slot;
@@ -12,6 +13,20 @@ use crate::world::counter::Counter;
 
 /// One millionth, the unit of an efficiency.
 const MILLION: i128 = 1_000_000;
+
+/// The powers that whoever steers a battery leaves to it, deciwatts, positive = charging.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Least.
+    pub least_dw: i64,
+    /// Most; not below the least.
+    pub most_dw: i64,
+}
+
+impl Window {
+    /// Every power.
+    pub const FREE: Self = Self { least_dw: i64::MIN, most_dw: i64::MAX };
+}
 
 /// A battery with its converter, seen from the AC side. It starts empty.
 #[derive(Debug, Clone)]
@@ -74,18 +89,30 @@ impl Storage {
     /// draw `net` deciwatts from the grid (negative: feed in).
     #[must_use]
     pub fn decide(&self, net: i64) -> i64 {
-        let slot = i128::from(Slot::LENGTH_MS);
+        self.possible(net.saturating_neg(), Slot::LENGTH_MS.unsigned_abs())
+    }
+
+    /// The same within a window, for so many milliseconds.
+    #[must_use]
+    pub fn obey(&self, net: i64, window: Window, ms: u64) -> i64 {
+        let wanted = net.saturating_neg().clamp(window.least_dw, window.most_dw);
+        self.possible(wanted, ms)
+    }
+
+    /// The nearest power that rating and content allow for so many milliseconds.
+    fn possible(&self, wanted: i64, ms: u64) -> i64 {
+        let span = i128::from(ms.max(1));
         let rating = i128::from(self.rating.power_w) * 10;
-        let most = if net < 0 {
+        let most = if wanted > 0 {
             let efficiency = i128::from(self.rating.efficiency_ppm);
             let room = self.capacity_fine() - self.stored_fine();
-            room / (efficiency * efficiency) / slot
+            room / (efficiency * efficiency) / span
         } else {
-            self.stored_fine() / (MILLION * MILLION) / slot
+            self.stored_fine() / (MILLION * MILLION) / span
         };
-        let power = i128::from(net.unsigned_abs()).min(rating).min(most.max(0));
-        let power = i64::try_from(power).expect("at most |net|, which is an i64");
-        if net < 0 { power } else { -power }
+        let power = i128::from(wanted.unsigned_abs()).min(rating).min(most.max(0));
+        let power = i64::try_from(power).expect("at most what was wanted, which is an i64");
+        if wanted > 0 { power } else { -power }
     }
 
     /// Counts a constant power for a while.
@@ -120,6 +147,24 @@ mod tests {
         assert!(storage.state_of_charge() <= 1.0);
         assert!(storage.state_of_charge() > 0.999_99);
         assert!(storage.decide(-30_000) <= 1);
+    }
+
+    #[test]
+    fn whoever_steers_it_cannot_overfill_or_drain_it() {
+        let mut storage = storage();
+        let force = |power| Window { least_dw: power, most_dw: power };
+        assert_eq!(storage.obey(5_000, force(-20_000), 60_000), 0, "it is empty");
+        assert_eq!(storage.obey(5_000, force(30_000), 60_000), 20_000, "its rating");
+        for _ in 0..200 {
+            let power = storage.obey(5_000, force(20_000), 60_000);
+            storage.count(power, 60_000);
+            assert!(storage.state_of_charge() <= 1.0);
+        }
+        assert!(storage.state_of_charge() > 0.999);
+        assert_eq!(storage.obey(0, force(-7_000), 60_000), -7_000);
+        // A window that leaves it free is the house's need.
+        let free = Window { least_dw: -20_000, most_dw: 20_000 };
+        assert_eq!(storage.obey(1_234, free, 60_000), -1_234);
     }
 
     #[test]

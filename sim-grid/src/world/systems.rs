@@ -12,6 +12,7 @@ use super::parts::{
     Balance, Battery, Bus, Consumer, ConsumerKind, Customer, Flow, Ground, Image, Line, Meter,
     Solar, Span, Transformer, Weather,
 };
+use super::storage::Window;
 use super::truth::{BatteryTruth, SolarTruth};
 use crate::devices::DeviceImage;
 use crate::scenario::Series;
@@ -89,19 +90,36 @@ fn read_profiles(
     }
 }
 
-/// Storage: every battery decides for the whole slot, one after the other where a house has two.
+/// Storage: every battery decides for the whole slot, one after the other where a house has two. One
+/// that is steered decides anew in every span, one that was let go of for what is left of the slot.
 fn run_batteries(
     span: Res<Span>,
+    mut flow: ResMut<Flow>,
     mut batteries: Query<&mut Battery>,
     mut balances: Query<&mut Balance>,
 ) {
-    if !span.starts_slot {
-        return;
-    }
+    let rest = span.slot.end_ms() - span.end_ms;
+    let left_ms = span.length_ms + u64::try_from(rest).unwrap_or(0);
     for mut battery in &mut batteries {
+        let turned = std::mem::take(&mut battery.turned);
+        if !span.starts_slot && battery.window.is_none() && !turned {
+            continue;
+        }
         let mut balance = balances.get_mut(battery.owner).expect("a device has an owner");
-        battery.power = battery.storage.decide(balance.net());
-        balance.storage += battery.power;
+        if !span.starts_slot {
+            balance.storage -= battery.power;
+        }
+        let net = balance.net();
+        let power = match battery.window {
+            // A span of no length is a look at what will be.
+            Some(window) if span.length_ms > 0 => battery.storage.obey(net, window, span.length_ms),
+            Some(window) => battery.storage.obey(net, window, left_ms),
+            None if span.starts_slot => battery.storage.decide(net),
+            None => battery.storage.obey(net, Window::FREE, left_ms),
+        };
+        flow.moved |= power != battery.power;
+        battery.power = power;
+        balance.storage += power;
     }
 }
 
@@ -115,7 +133,7 @@ fn solve_power_flow(
     mut lines: Query<&mut Line>,
     mut transformers: Query<&mut Transformer>,
 ) {
-    if !span.starts_slot {
+    if !span.starts_slot && !flow.moved {
         return;
     }
     // Summed as integers first, so that the order of the customers cannot matter.
@@ -129,6 +147,7 @@ fn solve_power_flow(
         .into_iter()
         .map(|(p, q)| BusPower { p_kw: p as f64 / 10_000.0, q_kvar: q as f64 / 10_000.0 })
         .collect();
+    flow.moved = false;
     match ground.0.network.sweep(&powers) {
         Err(fault) => flow.fault = Some(fault),
         Ok(solved) => {
@@ -141,7 +160,8 @@ fn solve_power_flow(
             for mut transformer in &mut transformers {
                 transformer.flow = solved.transformers[transformer.index];
             }
-            *flow = Flow { slack: solved.slack, loss_kw: solved.loss_kw, fault: None };
+            let (slack, loss_kw) = (solved.slack, solved.loss_kw);
+            *flow = Flow { slack, loss_kw, ..Flow::default() };
         }
     }
 }

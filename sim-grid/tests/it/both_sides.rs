@@ -227,6 +227,7 @@ fn a_battery_charges_or_discharges_with_the_neighbours_whichever_side_clears() {
             slot,
             terms: &known,
             stored: Some((slot, store)),
+            scheduled: &[],
             car_lacks: None,
             present: None,
         };
@@ -286,6 +287,7 @@ impl Agent {
             epoch: 1,
             operator: operator().address(),
             key: HouseholdKey::from_bytes(&[1; 32]),
+            steering: None,
             bidding: Some(wishes(Style::Ladder, None)),
             connection_w: CONNECTION_W,
             grace_ms: 60_000,

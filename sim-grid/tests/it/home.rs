@@ -280,8 +280,14 @@ impl Month<'_> {
         {
             let stored = house.battery.map(|_| (slot, cost.left[0]));
             let terms = &self.terms[row..row + known];
-            let decision =
-                policy.decide(&View { slot, terms, stored, car_lacks: None, present: None });
+            let decision = policy.decide(&View {
+                slot,
+                terms,
+                stored,
+                scheduled: &[],
+                car_lacks: None,
+                present: None,
+            });
             for (side, steps) in self.curves(decision.as_ref(), terms[0]) {
                 let (point, node) = (house.point.clone(), Node::ROOT);
                 let order = Order { point, node, side, steps, rank: [i; 32] };

@@ -89,6 +89,8 @@ pub struct View<'a> {
     pub terms: &'a [Terms],
     /// The battery's content at the start of a slot, which is `slot` or one shortly before.
     pub stored: Option<(Slot, Store)>,
+    /// What was traded for the slots from that one on, as far as it is known.
+    pub scheduled: &'a [Energy],
     /// How much the car that is plugged in lacks until it is full, AC.
     pub car_lacks: Option<Energy>,
     /// Net energy of a slot at the present power: the forecast of who knows nothing else.
@@ -227,13 +229,17 @@ impl Policy {
         }
         let mut plan = None;
         let mut store = store;
+        let mut scheduled = view.scheduled.iter().copied();
         for ((slot, worth), number) in
             slots.iter().zip(after.into_iter().rev()).zip(from.number()..)
         {
             let floor = Store::of(self.kept(&battery, Slot::new(number)).unwrap_or_default());
             let terms = market_terms(slot)?;
             let mut standing = Standing { battery, worth, floor, terms, planned: Energy::ZERO };
-            standing.planned = standing.charge(store, whole(slot.net_wh), Energy::ZERO);
+            standing.planned = match scheduled.next() {
+                Some(traded) => standing.follow(store, whole(slot.net_wh), traded),
+                None => standing.charge(store, whole(slot.net_wh), Energy::ZERO),
+            };
             let next = battery.after(store, standing.planned);
             plan = Some(Plan { standing, store });
             store = next;
@@ -395,7 +401,7 @@ mod tests {
     fn view(slot: i64, terms: &[Terms], stored_wh: Option<i64>) -> View<'_> {
         let slot = Slot::new(slot);
         let stored = stored_wh.map(|wh| (slot, Store::of(Energy::from_wh(wh))));
-        View { slot, terms, stored, car_lacks: None, present: None }
+        View { slot, terms, stored, scheduled: &[], car_lacks: None, present: None }
     }
 
     fn plain(steps: Option<&Steps>) -> Vec<(i64, Limit)> {

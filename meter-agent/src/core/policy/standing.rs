@@ -61,6 +61,19 @@ impl Standing {
         -self.draw(store, [(lack, buy + EQUAL), (supply - lack, sell - EQUAL)], wear)
     }
 
+    /// The same for a household that keeps to what it traded: what is left over of it is stored as far
+    /// as it fits, and what is missing comes out of the battery unless that is worth more later.
+    #[must_use]
+    pub fn follow(&self, store: Store, net: Energy, scheduled: Energy) -> Energy {
+        let even = scheduled - net;
+        let even = if even.is_positive() {
+            even.min(self.battery.room(store))
+        } else {
+            -(-even).min(self.battery.supply(store, self.floor.min(store)))
+        };
+        self.charge(store, net, scheduled).max(even)
+    }
+
     /// How much of these offers (energy, price), cheapest first, is worth storing, AC.
     fn fill(&self, store: Store, offers: [(Energy, f64); 2], wear: f64) -> Energy {
         let eta = self.battery.efficiency_in();

@@ -42,7 +42,14 @@ pub struct Content {
     mute: BTreeMap<u8, u64>,
     connections: u64,
     functions: Vec<u8>,
+    /// Unit, function, first register and words of everything that was written.
+    writes: Vec<Written>,
+    /// What a writing is answered with instead of being done.
+    refuses: Option<u8>,
 }
+
+/// Unit, function, first register and words.
+pub type Written = (u8, u8, u16, Vec<u16>);
 
 /// The device; it goes away when dropped.
 #[derive(Debug)]
@@ -111,6 +118,16 @@ impl Device {
         self.content.lock().expect("not poisoned").connections
     }
 
+    /// Everything that was ever written, or tried to be.
+    pub fn writes(&self) -> Vec<Written> {
+        self.content.lock().expect("not poisoned").writes.clone()
+    }
+
+    /// Refuses every writing with an exception.
+    pub fn refuse(&self, code: u8) {
+        self.content.lock().expect("not poisoned").refuses = Some(code);
+    }
+
     /// Every function code that was ever asked for.
     pub fn functions(&self) -> Vec<u8> {
         self.content.lock().expect("not poisoned").functions.clone()
@@ -127,6 +144,20 @@ async fn serve(mut stream: TcpStream, content: Arc<Mutex<Content>>) {
         let (unit, function) = (head[6], head[7]);
         let word = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
         let (address, count) = (word(8), word(10));
+        let mut tail = [0; 256];
+        if function == 16 {
+            let bytes = usize::from(count) * 2 + 1;
+            if stream.read_exact(&mut tail[..bytes]).await.is_err() {
+                return;
+            }
+        }
+        if matches!(function, 6 | 16) {
+            let reply = write(&head, &tail, &content);
+            if stream.write_all(&reply).await.is_err() {
+                return;
+            }
+            continue;
+        }
         let (fault, words) = {
             let mut content = content.lock().expect("not poisoned");
             content.requests += 1;
@@ -156,16 +187,7 @@ async fn serve(mut stream: TcpStream, content: Arc<Mutex<Content>>) {
             Some(Fault::Silence) => continue,
             Some(Fault::HalfFrame | Fault::Exception(_)) | None => {}
         }
-        let body = match (fault, words) {
-            (Some(Fault::Exception(code)), _) => vec![function | 0x80, code],
-            (_, None) => vec![function | 0x80, 2],
-            (_, Some(words)) => {
-                let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
-                let mut body = vec![function, u8::try_from(bytes.len()).expect("bounded")];
-                body.extend(bytes);
-                body
-            }
-        };
+        let body = body(function, fault, words);
         let length = u16::try_from(body.len() + 1).expect("bounded");
         reply.extend([0, 0]);
         reply.extend(length.to_be_bytes());
@@ -180,6 +202,50 @@ async fn serve(mut stream: TcpStream, content: Arc<Mutex<Content>>) {
             return;
         }
     }
+}
+
+/// Function code and content of an answer.
+fn body(function: u8, fault: Option<Fault>, words: Option<Vec<u16>>) -> Vec<u8> {
+    match (fault, words) {
+        (Some(Fault::Exception(code)), _) => vec![function | 0x80, code],
+        (_, None) => vec![function | 0x80, 2],
+        (_, Some(words)) => {
+            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+            let mut body = vec![function, u8::try_from(bytes.len()).expect("bounded")];
+            body.extend(bytes);
+            body
+        }
+    }
+}
+
+/// Writes what a request says, and answers it.
+fn write(head: &[u8; 12], tail: &[u8], content: &Mutex<Content>) -> Vec<u8> {
+    let (unit, function) = (head[6], head[7]);
+    let word = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
+    let (address, count) = (word(8), word(10));
+    let words: Vec<u16> = match function {
+        6 => vec![count],
+        _ => tail[1..=usize::from(count) * 2]
+            .chunks(2)
+            .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
+            .collect(),
+    };
+    let mut content = content.lock().expect("not poisoned");
+    content.requests += 1;
+    content.functions.push(function);
+    content.writes.push((unit, function, address, words.clone()));
+    let mut reply = head[..4].to_vec();
+    match content.refuses {
+        Some(code) => reply.extend([0, 3, unit, function | 0x80, code]),
+        None => {
+            for (&word, at) in words.iter().zip(address..) {
+                content.registers.insert((unit, 3, at), word);
+            }
+            reply.extend([0, 6]);
+            reply.extend(&head[6..12]);
+        }
+    }
+    reply
 }
 
 /// A SunSpec image from a base address: marker, then (id, content after id and length), then the

@@ -48,6 +48,7 @@ fn core(operator: &Operator, style: Style, recovered: Recovered, now_ms: i64) ->
         epoch: 1,
         operator: operator.address(),
         key: key(),
+        steering: None,
         bidding: Some(Wishes {
             style,
             insist_ppm: 100_000,
