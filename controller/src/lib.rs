@@ -13,6 +13,7 @@ pub mod keys;
 pub mod live;
 pub mod mqtt;
 pub mod report;
+pub mod revocation;
 pub mod rules;
 pub mod run;
 pub mod store;

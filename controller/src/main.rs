@@ -42,6 +42,8 @@ enum Command {
     Export(controller::bundle::ExportArguments),
     /// Rebuild everything that a bundle claims, from the bundle alone, and name what does not hold.
     Verify(controller::bundle::VerifyArguments),
+    /// Revoke a household's key, at once.
+    RevokeKey(controller::revocation::RevokeArguments),
     /// Print the operator's address, which every household's agent is given; makes the key on first use.
     Operator {
         /// Configuration file (TOML).
@@ -82,6 +84,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Check { config, json } => check(&config, json),
         Command::Export(arguments) => runtime()?.block_on(arguments.run()),
         Command::Verify(arguments) => runtime()?.block_on(arguments.run()),
+        Command::RevokeKey(arguments) => runtime()?.block_on(arguments.run()),
         Command::Operator { config, json } => {
             let config = Config::load(&config)?;
             let address = controller::run::operator_address(&config)?;

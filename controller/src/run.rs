@@ -5,7 +5,7 @@ mod arrivals;
 mod claims;
 mod setup;
 
-pub use setup::{enrolments, operator_address, policy};
+pub use setup::{enrolments, operator_address, operator_key, policy};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +31,8 @@ use crate::tariff::TariffFault;
 
 /// Most messages in one step, and so in one transaction.
 const BATCH: usize = 512;
+/// How often the operator's notes are looked for.
+const NOTES_EVERY: Duration = Duration::from_secs(1);
 /// Shortest pause between two steps that no message asked for.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 /// Most statements that one request brings back.
@@ -157,6 +159,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, RunFault> {
     if config.broker.url.is_none() {
         broker::start(config.broker.listen)?;
     }
+    let data_dir = config.data_dir.clone();
     let link = crate::mqtt::connect(&config.broker, &config.community, &clock)?;
     let (events, _) = broadcast::channel(EVENTS);
     let points = config.households.iter().map(|household| household.point.clone());
@@ -195,6 +198,7 @@ pub async fn start(config: Config, clock: Clock) -> Result<Running, RunFault> {
         solver_deadline: Duration::from_millis(u64::from(config.market.solver_deadline_ms)),
         dropped: 0,
         arrivals: Arrivals::default(),
+        data_dir,
     };
     let desk = tokio::spawn(shell.run(link.incoming, link.connected, stopped));
     info!(%http, community = %config.community, "the street is open");
@@ -214,6 +218,8 @@ struct Shell {
     dropped: u64,
     /// Messages from the broker that the desk has not heard.
     arrivals: Arrivals,
+    /// Where the operator leaves notes.
+    data_dir: std::path::PathBuf,
 }
 
 impl Shell {
@@ -226,9 +232,11 @@ impl Shell {
         // Proposals come back here; one book is solved at a time.
         let (proposals, mut solved) = mpsc::channel(4);
         let mut batch = Vec::with_capacity(BATCH);
+        let mut notes = tokio::time::interval(NOTES_EVERY);
+        notes.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let due_ms = self.desk.next_due_ms(self.clock.now_ms());
-            let mut inputs = Vec::new();
+            let (mut inputs, mut noted) = (Vec::new(), Vec::new());
             tokio::select! {
                 taken = incoming.recv_many(&mut batch, BATCH) => {
                     if taken == 0 {
@@ -240,6 +248,14 @@ impl Shell {
                     if !self.clock.is_manual() {
                         tokio::time::sleep(SHORTEST_PAUSE).await;
                     }
+                }
+                _ = notes.tick() => {
+                    noted = crate::revocation::waiting(&self.data_dir);
+                    if noted.is_empty() {
+                        continue;
+                    }
+                    let signed = noted.iter().map(|(_, signed)| Box::new(signed.clone()));
+                    inputs.extend(signed.map(Input::Revocation));
                 }
                 Ok(()) = connected.changed() => {
                     if *connected.borrow_and_update() {
@@ -272,6 +288,7 @@ impl Shell {
                 let step = self.desk.step(self.arrivals.at(now_ms), inputs);
                 self.carry_out(step, &proposals).await?;
             }
+            crate::revocation::done(&noted);
         }
     }
 

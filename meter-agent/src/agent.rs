@@ -1,5 +1,7 @@
 //! The shell: carries messages, registers and time to the [`Core`] and does what it says, in order.
 
+mod keys;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,7 +22,7 @@ use crate::control::{Setpoint, Wanted};
 use crate::core::{Core, Effect, Input, Level, Status};
 use crate::disk::{Disk, DiskError};
 use crate::house::House;
-use crate::key_file::{self, KeyError};
+use crate::key_file::{KeyError, KeyFiles};
 use crate::link;
 use crate::modbus::Line;
 use crate::mqtt::{Account, AccountError, SessionEvent, keep_session};
@@ -94,6 +96,7 @@ pub struct Agent {
     battery: Option<usize>,
     /// Where to say what is wanted of a device, by its number.
     hands: BTreeMap<usize, watch::Sender<Option<Wanted>>>,
+    key_files: KeyFiles,
 }
 
 impl Agent {
@@ -104,7 +107,6 @@ impl Agent {
     pub fn open(config: &Config, clock: Clock) -> Result<Self, AgentError> {
         config.check()?;
         let maps = config.maps().map_err(ConfigError::from)?;
-        let key = key_file::load(&config.key_file())?;
         let domain = Domain::new(config.community.clone());
         let (disk, recovered, opened) = Disk::open(
             &config.data_dir,
@@ -117,12 +119,15 @@ impl Agent {
             warn!(point = %config.point, bytes = opened.cut_bytes,
                 "the journal ended in an unfinished record, which was never sent; it is cut off");
         }
-        info!(point = %config.point, key = key.public_hex(), readings = opened.readings, "ready");
+        let key_files = KeyFiles::at(config.key_file());
+        let keys = keys::open(&key_files, &recovered, &config.point)?;
+        let (public, readings) = (keys.current.public_hex(), opened.readings);
+        info!(point = %config.point, key = public, readings, "ready");
         let max_ages_ms = max_ages_ms(config, &clock);
         let house = house(config, &maps, &max_ages_ms, &clock);
         let leaves = leaves(config, &maps)?;
         let leave = leaves.iter().find(|(index, _)| config.devices[*index].role == Role::Battery);
-        let settings = settings(config, domain, key, &clock, leave.map(|(_, leave)| leave))?;
+        let settings = settings(config, domain, keys, &clock, leave.map(|(_, leave)| leave))?;
         let core = Core::new(settings, recovered, clock.now_ms());
         warn_if_ahead(core.status(), &config.point, &clock);
         let account = Account::of(&config.mqtt, format!("streetwatt-{}", config.point))?;
@@ -152,6 +157,7 @@ impl Agent {
             disk,
             house,
             account,
+            key_files,
         })
     }
 
@@ -292,6 +298,7 @@ impl Agent {
             Event::Time => self.step(Input::Tick, running).await?,
             Event::Poll => {
                 self.take_confirmation(running).await?;
+                self.take_key_request(running).await?;
                 if running.polling > 0 || running.lines.is_empty() {
                     self.polled(running).await?;
                 }

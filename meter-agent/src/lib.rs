@@ -17,7 +17,9 @@ mod disk;
 mod evidence;
 mod house;
 pub mod journal;
+pub mod key_copy;
 pub mod key_file;
+pub mod key_request;
 mod link;
 pub mod modbus;
 mod mqtt;
@@ -29,7 +31,7 @@ mod power_sum;
 pub mod proxy;
 mod running;
 pub mod serial;
-mod state_file;
+pub mod state_file;
 mod streams;
 mod terms;
 

@@ -5,13 +5,12 @@ use protocol::{Down, Public, Topic};
 use rumqttc::v5::mqttbytes::QoS;
 use units::{CommunityId, PointId};
 
-const DOWN: [Down; 5] = [Down::Receipt, Down::Verdict, Down::Fill, Down::Statement, Down::Refusal];
 const PUBLIC: [Public; 2] = [Public::Offer, Public::Clearing];
 
 /// What to subscribe to.
 #[must_use]
 pub fn filters(community: &CommunityId, point: &PointId) -> Vec<(String, QoS)> {
-    let down = DOWN.into_iter().map(|kind| Topic::Down(point.clone(), kind));
+    let down = Down::ALL.into_iter().map(|kind| Topic::Down(point.clone(), kind));
     let public = PUBLIC.into_iter().map(Topic::Public);
     down.chain(public).map(|topic| (topic.name(community), QoS::AtLeastOnce)).collect()
 }

@@ -5,6 +5,10 @@
 //! can change a device through it. An answer that is fresh enough comes from memory. What has to be
 //! asked for waits until the household's own polls have nothing to ask, and around a slot edge until
 //! the registers of the edge are in. Everything is bounded: clients, waiting requests, idle time.
+//!
+//! The framing stands here although tokio-modbus has a server: that one waits for the rest of a
+//! request for ever, keeps a client that says nothing for ever, and takes requests to write apart before
+//! anybody can refuse them. What is asked of devices does go through it (`modbus/wire.rs`).
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -2,13 +2,13 @@
 //! the market.
 
 use clock::Clock;
-use protocol::{ClockStatus, Domain, HouseholdKey};
+use protocol::{ClockStatus, Domain};
 use units::{Energy, Slot};
 
 use crate::config::{Config, ConfigError, DeviceConfig, Role};
 use crate::control::Enabled;
 use crate::core::policy::{Style, Wishes};
-use crate::core::{HAND_SLACK_MS, Settings, Steering};
+use crate::core::{BURST, HAND_SLACK_MS, Keys, Settings, Steering};
 use crate::device::DeviceMap;
 use crate::house::{Device, House};
 
@@ -64,7 +64,7 @@ fn steering(
 pub fn settings(
     config: &Config,
     domain: Domain,
-    key: HouseholdKey,
+    keys: Keys,
     clock: &Clock,
     leave: Option<&Enabled>,
 ) -> Result<Settings, ConfigError> {
@@ -74,7 +74,7 @@ pub fn settings(
         point: config.point.clone(),
         epoch: config.epoch,
         operator: config.operator,
-        key,
+        keys,
         bidding: bidding(config, leave)?,
         steering: steering(config, leave, clock)?,
         connection_w: config.connection_w,
@@ -83,6 +83,8 @@ pub fn settings(
         clock: clock_status(config),
         slack_ms: slack_ms(config, clock),
         max_waiting: config.journal.keep(),
+        // While a clock that is moved by hand stands still, nothing would follow.
+        burst: if clock.is_manual() { u64::from(u32::MAX) } else { BURST },
         allow_resetting: meter.is_some_and(|meter| meter.allow_resetting),
     })
 }

@@ -14,6 +14,7 @@ use super::line::{
     TransfersLine,
 };
 use crate::config::Config;
+use crate::rules::KeyChangeRecord;
 use crate::run::policy;
 use crate::store::read::{LogEntry, ReadFault, Reader, StoredTransfer};
 use meters::Meters;
@@ -285,10 +286,13 @@ async fn members(
     for home in &config.households {
         let statement = reader.statement_before(&home.point, index).await?;
         let rewards = statement.map(|statement| statement.reward_total).unwrap_or_default();
+        let key_changes = reader.key_changes(&home.point, home.epoch).await?;
         members.push(MemberLine {
             point: home.point.clone(),
-            key: home.key.clone(),
+            key: first_key(&home.key, &key_changes),
             epoch: home.epoch,
+            key_changes,
+            key_revocations: reader.key_revocations(&home.point, home.epoch).await?,
             payout: home.payout,
             renewable: home.renewable,
             max_import_w: home.max_import_w,
@@ -298,6 +302,18 @@ async fn members(
     }
     members.sort_by(|a, b| a.point.cmp(&b.point));
     Ok(members)
+}
+
+/// The key with which an epoch began: that of the configuration, unless a newer one has taken its
+/// place there.
+fn first_key(configured: &str, changes: &[KeyChangeRecord]) -> String {
+    let is = |key: &protocol::B256| hex::encode(key).eq_ignore_ascii_case(configured);
+    match changes.first() {
+        Some(first) if changes.iter().any(|record| is(&record.change.body.new_key)) => {
+            hex::encode(first.change.body.old_key)
+        }
+        _ => configured.to_owned(),
+    }
 }
 
 impl From<StoredTransfer> for TransferLine {

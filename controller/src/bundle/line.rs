@@ -16,10 +16,10 @@ use protocol::{
 use serde::{Deserialize, Serialize};
 use units::{CommunityId, PointId};
 
-use crate::rules::GridForm;
+use crate::rules::{GridForm, KeyChangeRecord, KeyRevocationRecord};
 
 /// Version of this form.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 
 /// Why a reading from before the street's first slot does not count.
 pub const TOO_EARLY: &str = "the street had not begun";
@@ -100,10 +100,16 @@ pub struct Street {
 pub struct MemberLine {
     /// Metering point.
     pub point: PointId,
-    /// Ed25519 public key, hex.
+    /// Ed25519 public key with which the epoch began, hex.
     pub key: String,
     /// Epoch of key and meter.
     pub epoch: u32,
+    /// The keys that were handed over since, by number.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key_changes: Vec<KeyChangeRecord>,
+    /// The keys that count no more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key_revocations: Vec<KeyRevocationRecord>,
     /// Account that earns its rewards.
     pub payout: Address,
     /// Whether its export earns rewards.

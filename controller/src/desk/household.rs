@@ -7,7 +7,7 @@ use protocol::{Address, B256};
 use units::{BusId, PointId, Slot};
 
 use super::Watermark;
-use crate::rules::{Connection, Member, Registers, meter};
+use crate::rules::{Connection, KeyRing, Member, Registers, meter};
 
 /// A member as it was enrolled.
 #[derive(Debug, Clone)]
@@ -18,7 +18,7 @@ pub struct Enrolment {
     pub name: String,
     /// Where it is connected.
     pub bus: Option<BusId>,
-    /// Its agent's key.
+    /// Its agent's key, as it was enrolled.
     pub key: VerifyingKey,
     /// Epoch of key and meter.
     pub epoch: u32,
@@ -54,6 +54,8 @@ pub(super) struct Mark {
 #[derive(Debug, Clone)]
 pub(super) struct Household {
     pub(super) enrolment: Enrolment,
+    /// The keys that it has handed over since it was enrolled.
+    pub(super) keys: KeyRing,
     /// Highest reading without a gap before it; 0 = none.
     pub(super) reading_seq: u64,
     /// Its digest.
@@ -77,6 +79,7 @@ pub(super) struct Household {
 impl Household {
     pub(super) fn new(enrolment: Enrolment) -> Self {
         Self {
+            keys: KeyRing::new(enrolment.key, enrolment.epoch),
             enrolment,
             reading_seq: 0,
             reading_head: B256::ZERO,

@@ -6,6 +6,7 @@
 //! the records.
 
 mod household;
+mod keys;
 mod orders;
 mod readings;
 mod record;
@@ -18,8 +19,8 @@ use std::sync::Arc;
 
 use market::{Cumulative, LpFault, Policy, Proposal, Terms};
 use protocol::{
-    Address, Ask, Audit, B256, Domain, Down, Live, MAX_MESSAGE_BYTES, Message, OperatorKey,
-    Refusal, Signed, Topic, Up, Verified, keccak256, merkle,
+    Address, Ask, Audit, B256, Domain, Down, KeyRevocation, Live, MAX_MESSAGE_BYTES, Message,
+    OperatorKey, Refusal, Signed, Topic, Up, Verified, keccak256, merkle,
 };
 use units::{PointId, Slot};
 
@@ -77,6 +78,8 @@ pub enum Input {
         /// Its bytes.
         payload: Vec<u8>,
     },
+    /// The operator has revoked a household's key, and signed that.
+    Revocation(Box<Signed<KeyRevocation>>),
     /// The solver answered, failed or was late.
     Proposal {
         /// The slot it was asked for.
@@ -146,6 +149,9 @@ impl Desk {
             match input {
                 Input::Message { topic, payload } => {
                     self.take(now_ms, &topic, &payload, &mut step, &mut receipts);
+                }
+                Input::Revocation(revocation) => {
+                    self.take_operators_revocation(now_ms, *revocation, &mut step);
                 }
                 Input::Proposal { slot, answer, solve_us } => {
                     self.take_proposal(now_ms, slot, answer, solve_us, &mut step);
@@ -251,8 +257,14 @@ impl Desk {
             Up::Live => self.take_live(&envelope, &point, step),
             Up::Ask => self.take_ask(&envelope, &point, step),
             Up::Audit => self.take_audit(&envelope, &point, step),
+            Up::KeyChange => self.take_key_change(&envelope, &point, step),
+            Up::KeyRevocation => self.take_key_revocation(&envelope, &point, step),
         };
         if let Err(rejected) = result {
+            if rejected.reason == BAD_SIGNATURE {
+                // Which keys count here, should a change have been lost or be somebody else's.
+                self.send_key_record(now_ms, &point, step);
+            }
             if kind == Up::Reading {
                 // The receipt tells the household where to resume.
                 receipts.insert(point.clone());
@@ -268,19 +280,11 @@ impl Desk {
         point: &PointId,
         named: impl Fn(&T) -> &str,
     ) -> Result<Verified<T>, Rejected> {
-        if envelope.payload.len() > MAX_MESSAGE_BYTES {
-            return Err(Rejected::new("oversize", format!("{} bytes", envelope.payload.len())));
-        }
-        let signed = Signed::<T>::parse(envelope.payload)
-            .map_err(|error| Rejected::new("malformed", error.to_string()))?;
-        if named(&signed.body) != point.as_str() {
-            let detail = format!("the body names {:.60}", named(&signed.body));
-            return Err(Rejected::new("another metering point", detail));
-        }
-        let key = &self.household(point).enrolment.key;
+        let signed = parse::<T>(envelope, point, named)?;
+        let keys = self.household(point).keys.for_message(envelope.now_ms);
         signed
-            .verify_household(&self.setup.domain, key)
-            .map_err(|error| Rejected::new("bad signature", error.to_string()))
+            .verify_any(&self.setup.domain, keys)
+            .map_err(|error| Rejected::new(BAD_SIGNATURE, error.to_string()))
     }
 
     fn take_live(
@@ -380,6 +384,31 @@ impl Desk {
     fn household_mut(&mut self, point: &PointId) -> &mut Household {
         self.households.get_mut(point).expect("checked when the message arrived")
     }
+}
+
+/// Reason of a refusal; see [`Rejected`].
+const BAD_SIGNATURE: &str = "bad signature";
+
+/// A message of bounded size in which `point` speaks of itself; nobody knows yet who signed it.
+fn parse<T: Message>(
+    envelope: &Envelope<'_>,
+    point: &PointId,
+    named: impl Fn(&T) -> &str,
+) -> Result<Signed<T>, Rejected> {
+    if envelope.payload.len() > MAX_MESSAGE_BYTES {
+        return Err(Rejected::new("oversize", format!("{} bytes", envelope.payload.len())));
+    }
+    let signed = Signed::<T>::parse(envelope.payload)
+        .map_err(|error| Rejected::new("malformed", error.to_string()))?;
+    is_named(named(&signed.body), point)?;
+    Ok(signed)
+}
+
+fn is_named(name: &str, point: &PointId) -> Result<(), Rejected> {
+    if name == point.as_str() {
+        return Ok(());
+    }
+    Err(Rejected::new("another metering point", format!("the body names {name:.60}")))
 }
 
 /// A message on its way through the desk.

@@ -4,7 +4,7 @@ use protocol::{Down, Reading, Receipt, Topic};
 use units::{PointId, Slot};
 
 use super::household::{Household, Mark};
-use super::{Desk, Envelope, ReadingRecord, Record, Rejected, Step};
+use super::{BAD_SIGNATURE, Desk, Envelope, ReadingRecord, Record, Rejected, Step, parse};
 use crate::rules::{self, Implausible, MAX_SKEW_MS, MAX_SLOT, Registers};
 
 /// Most readings of one household that wait for settlement.
@@ -17,8 +17,13 @@ impl Desk {
         point: &PointId,
         step: &mut Step,
     ) -> Result<(), Rejected> {
-        let reading = self.verify::<Reading>(envelope, point, |reading| &reading.point)?;
+        let signed = parse::<Reading>(envelope, point, |reading| &reading.point)?;
         let household = self.household(point);
+        let at_ms = envelope.now_ms.max(signed.body.time_ms);
+        let keys = household.keys.for_reading(signed.body.seq, at_ms);
+        let reading = signed
+            .verify_any(&self.setup.domain, keys)
+            .map_err(|error| Rejected::new(BAD_SIGNATURE, error.to_string()))?;
         if !is_next(household, reading.body(), reading.digest())? {
             return Ok(());
         }
@@ -82,6 +87,11 @@ fn is_next(
     if reading.seq != seq + 1 {
         let detail = format!("sequence {} where {} is next", reading.seq, seq + 1);
         return Err(Rejected::new("gap", detail));
+    }
+    if household.keys.head_before(reading.seq).is_some_and(|head| head != reading.prev) {
+        let detail =
+            format!("sequence {seq} is not the reading that the key was handed over after");
+        return Err(Rejected::new("broken chain", detail));
     }
     if reading.prev != household.reading_head {
         let detail = format!("sequence {} links to {}", reading.seq, reading.prev);

@@ -9,7 +9,7 @@ use protocol::{
 use serde::{Deserialize, Serialize};
 use units::{Energy, PointId, Price, Slot};
 
-use crate::rules::{Member, Registers};
+use crate::rules::{KeyChangeRecord, KeyRevocationRecord, Member, Registers};
 
 /// A row to be written; all of a step's rows are one transaction.
 #[derive(Debug)]
@@ -28,6 +28,10 @@ pub enum Record {
     Refusal(RefusalRecord),
     /// A household's watermarks after the step; one for every household that came further.
     Watermark(Watermark),
+    /// A household has another key.
+    KeyChange(Box<KeyChangeRecord>),
+    /// A household's key counts no more.
+    KeyRevocation(Box<KeyRevocationRecord>),
     /// An epoch is ready for the chain.
     Anchor(Box<AnchorDraft>),
 }

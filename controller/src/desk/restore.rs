@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use market::{Clearing, Cumulative, Mint, Terms};
-use protocol::{B256, Order, Signed, Totals, merkle};
+use protocol::{B256, Domain, Order, Signed, Totals, merkle};
 use units::{Energy, PointId, Slot};
 
 use super::household::{Household, Mark};
-use super::{AnchorDraft, BookOrder, Cleared, Desk, Setup, Watermark};
-use crate::rules::{Member, Registers, Revision, StreetGrid, StreetSharing};
+use super::{AnchorDraft, BookOrder, Cleared, Desk, Enrolment, Setup, Watermark};
+use crate::rules::{
+    KeyChangeRecord, KeyRevocationRecord, KeyRing, Member, Registers, Revision, StreetGrid,
+    StreetSharing,
+};
 
 /// What the store knows; see the schema for the meaning of each part.
 #[derive(Debug, Default)]
@@ -18,6 +21,10 @@ pub struct Saved {
     pub first_slot: Option<Slot>,
     /// Watermarks.
     pub households: Vec<Watermark>,
+    /// Every change of a key, by number.
+    pub key_changes: Vec<KeyChangeRecord>,
+    /// Every revocation of a key.
+    pub key_revocations: Vec<KeyRevocationRecord>,
     /// Readings that count and are not settled.
     pub edges: Vec<SavedEdge>,
     /// Slot of each household's newest plausible reading.
@@ -120,6 +127,18 @@ pub enum RestoreFault {
         /// Digest of its rule and key.
         sharing: B256,
     },
+    /// A key in the configuration and those on record contradict each other.
+    #[error(
+        "household {point}: its key in the configuration does not go with the changes of key on \
+         record: {reason}. Put back the key that it was enrolled with, or the newest one; a \
+         household that lost its key is enrolled anew with the next epoch"
+    )]
+    Keys {
+        /// The household.
+        point: PointId,
+        /// What is wrong.
+        reason: String,
+    },
     /// The rewards on record are out of range.
     #[error("rewards on record: {0}")]
     Rewards(#[from] market::RewardFault),
@@ -146,6 +165,7 @@ impl Desk {
             .map(|enrolment| (enrolment.point.clone(), Household::new(enrolment.clone())))
             .collect();
         let rewards = restore_households(&mut households, &saved)?;
+        restore_keys(&setup.domain, &mut households, &saved)?;
         let mut desk = Self {
             households,
             books: BTreeMap::new(),
@@ -249,4 +269,29 @@ fn restore_households(
     let mut rewards = Cumulative::default();
     rewards.add(&mints)?;
     Ok(rewards)
+}
+
+/// Gives every household the keys that it has had in this epoch.
+fn restore_keys(
+    domain: &Domain,
+    households: &mut BTreeMap<PointId, Household>,
+    saved: &Saved,
+) -> Result<(), RestoreFault> {
+    for (point, household) in households {
+        let Enrolment { key, epoch, .. } = household.enrolment;
+        let ours = |name: &str, of: u32| name == point.as_str() && of == epoch;
+        let changes = saved.key_changes.iter();
+        let changes: Vec<_> = changes
+            .filter(|record| ours(&record.change.body.point, record.change.body.epoch))
+            .collect();
+        let revocations = saved
+            .key_revocations
+            .iter()
+            .filter(|record| ours(&record.revocation.body.point, record.revocation.body.epoch));
+        household.keys =
+            KeyRing::recorded(domain, (key, epoch), &changes, revocations).map_err(|fault| {
+                RestoreFault::Keys { point: point.clone(), reason: fault.to_string() }
+            })?;
+    }
+    Ok(())
 }

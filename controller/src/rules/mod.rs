@@ -2,6 +2,7 @@
 //! the auditor applies again.
 
 mod draw;
+mod keys;
 mod metering;
 mod ordering;
 mod plausible;
@@ -11,6 +12,7 @@ mod sharing;
 mod street_grid;
 
 pub use draw::{digests_root, rank, salt, seed};
+pub use keys::{KeyChangeRecord, KeyFault, KeyRevocationRecord, KeyRing, Revoked, is_signed};
 pub use metering::{Metering, Registers, Span, meter};
 pub use ordering::{OrderFault, carried, place};
 pub use plausible::{

@@ -70,6 +70,14 @@ pub fn operator_address(config: &Config) -> Result<Address, RunFault> {
     Ok(Secrets::load(config)?.operator())
 }
 
+/// The operator's key of a configuration, for what the operator signs by hand; makes it on first use.
+///
+/// # Errors
+/// [`RunFault::Key`].
+pub fn operator_key(config: &Config) -> Result<OperatorKey, RunFault> {
+    Ok(Secrets::load(config)?.key())
+}
+
 /// How a configuration rewards the Wh of one slot.
 #[must_use]
 pub fn policy(config: &RewardConfig) -> Policy {

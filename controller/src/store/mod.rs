@@ -243,6 +243,7 @@ fn migrations() -> Migrator {
         step(2, "grid", include_str!("../../migrations/0002_grid.sql")),
         step(3, "sharing", include_str!("../../migrations/0003_sharing.sql")),
         step(4, "meter events", include_str!("../../migrations/0004_meter_events.sql")),
+        step(5, "keys", include_str!("../../migrations/0005_keys.sql")),
     ])
 }
 

@@ -10,7 +10,9 @@ use units::{Energy, PointId, Price, Slot};
 use super::rows::{hash, json, point, registers, slot, stored, unsigned};
 use super::{Store, StoreFault};
 use crate::desk::{Saved, SavedClearing, SavedEdge, SavedRevision, Watermark};
-use crate::rules::{MAX_CORRECT_WITHIN, StreetGrid, StreetSharing};
+use crate::rules::{
+    KeyChangeRecord, KeyRevocationRecord, MAX_CORRECT_WITHIN, StreetGrid, StreetSharing,
+};
 
 impl Store {
     /// Everything that is not finished, and the watermarks of what is.
@@ -34,6 +36,8 @@ impl Store {
         let oldest = past.first().map(|revision| revision.clearing.clearing.slot.previous());
         Ok(Saved {
             households: self.load_households().await?,
+            key_changes: self.load_key_changes().await?,
+            key_revocations: self.load_key_revocations().await?,
             edges: self.load_edges(first_slot).await?,
             last_slots: self.load_last_slots().await?,
             orders: self.load_orders(last_cleared.or(settled)).await?,
@@ -179,6 +183,33 @@ impl Store {
                 })
             })
             .collect()
+    }
+
+    async fn load_key_changes(&mut self) -> Result<Vec<KeyChangeRecord>, StoreFault> {
+        let rows = sqlx::query(
+            "SELECT received_ms, message FROM key_change ORDER BY point, epoch, number",
+        )
+        .fetch_all(&mut self.connection)
+        .await?;
+        let record = |row: &SqliteRow| {
+            let change = json(row, "message")?;
+            Ok(KeyChangeRecord { received_ms: row.try_get("received_ms")?, change })
+        };
+        rows.iter().map(record).collect()
+    }
+
+    async fn load_key_revocations(&mut self) -> Result<Vec<KeyRevocationRecord>, StoreFault> {
+        let rows = sqlx::query("SELECT * FROM key_revocation ORDER BY point, epoch, received_ms")
+            .fetch_all(&mut self.connection)
+            .await?;
+        let record = |row: &SqliteRow| {
+            Ok(KeyRevocationRecord {
+                received_ms: row.try_get("received_ms")?,
+                reading_seq: unsigned(row, "reading_seq")?,
+                revocation: json(row, "message")?,
+            })
+        };
+        rows.iter().map(record).collect()
     }
 
     async fn load_edges(&mut self, first_slot: Option<Slot>) -> Result<Vec<SavedEdge>, StoreFault> {

@@ -12,6 +12,7 @@ use crate::desk::{
     AnchorDraft, ClearedRecord, ReadingRecord, Record, RefusalRecord, SettledRecord,
     StatementRecord, Watermark,
 };
+use crate::rules::{KeyChangeRecord, KeyRevocationRecord};
 
 /// How many refused messages are kept in full; all are counted.
 const KEPT_REFUSALS: i64 = 10_000;
@@ -112,6 +113,8 @@ async fn apply(db: &mut SqliteConnection, record: &Record) -> Result<(), StoreFa
             .await?;
             Ok(())
         }
+        Record::KeyChange(record) => key_change(db, record).await,
+        Record::KeyRevocation(record) => key_revocation(db, record).await,
         Record::Refusal(record) => refusal(db, record).await,
         Record::Anchor(record) => anchor(db, record).await,
     }
@@ -384,6 +387,41 @@ async fn insert_watermarks(
             .push_bind(record.reward_total.to_string());
     })
     .await
+}
+
+async fn key_change(db: &mut SqliteConnection, record: &KeyChangeRecord) -> Result<(), StoreFault> {
+    let body = &record.change.body;
+    sqlx::query(
+        "INSERT INTO key_change (point, epoch, number, received_ms, message) VALUES (?, ?, ?, ?, ?)",
+    )
+    .bind(&body.point)
+    .bind(body.epoch)
+    .bind(body.number)
+    .bind(record.received_ms)
+    .bind(text(&record.change))
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+async fn key_revocation(
+    db: &mut SqliteConnection,
+    record: &KeyRevocationRecord,
+) -> Result<(), StoreFault> {
+    let body = &record.revocation.body;
+    sqlx::query(
+        "INSERT INTO key_revocation (point, epoch, key, received_ms, reading_seq, message) \
+         VALUES (?, ?, ?, ?, ?, ?)",
+    )
+    .bind(&body.point)
+    .bind(body.epoch)
+    .bind(body.key.to_vec())
+    .bind(record.received_ms)
+    .bind(stored(record.reading_seq))
+    .bind(text(&record.revocation))
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 async fn anchor(db: &mut SqliteConnection, draft: &AnchorDraft) -> Result<(), StoreFault> {

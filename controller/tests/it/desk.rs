@@ -273,7 +273,7 @@ pub fn copy(input: &controller::desk::Input) -> controller::desk::Input {
         controller::desk::Input::Message { topic, payload } => {
             controller::desk::Input::Message { topic: topic.clone(), payload: payload.clone() }
         }
-        controller::desk::Input::Proposal { .. } => panic!("only messages are copied"),
+        _ => panic!("only messages are copied"),
     }
 }
 

@@ -5,6 +5,7 @@ mod config;
 mod desk;
 mod grid;
 mod http;
+mod keys;
 mod meters;
 mod orders;
 mod record;

@@ -8,7 +8,7 @@ use controller::desk::Input;
 use controller::rules::StreetGrid;
 use controller::store::outbox::{Outbox, Progress};
 use controller::store::read::Reader;
-use protocol::{Address, Audit, B256, Up};
+use protocol::{Audit, B256, Up};
 use units::Slot;
 
 use crate::street::{START, Street, community, domain};
@@ -135,13 +135,13 @@ pub fn config(street: &Street) -> Config {
         street.folder.path(),
     );
     for (number, home) in street.homes.iter().enumerate() {
-        let payout = Address::repeat_byte(home.key.public().as_bytes()[0] | 1);
+        let payout = home.payout();
         text.push_str(&format!(
             "[[household]]\npoint = \"{}\"\nname = \"Home {number}\"\nkey = \"{}\"\n\
              bus = \"B{number}\"\npayout = \"{payout}\"\nmax_import_w = 30000\n\
              max_export_w = 30000\nrenewable = true\ndevices = [\"pv\"]\n",
             home.point,
-            home.key.public_hex(),
+            home.enrolled.public_hex(),
         ));
     }
     let path = street.folder.path().join("controller.toml");

@@ -45,7 +45,10 @@ pub fn steps(steps: &[(i64, &str, i64)]) -> Vec<protocol::Step> {
 /// A household without devices: it says what a test wants it to say.
 pub struct Home {
     pub point: PointId,
+    /// Signs.
     pub key: HouseholdKey,
+    /// Stands in the configuration.
+    pub enrolled: HouseholdKey,
     pub seq: u64,
     pub head: B256,
     pub order_seq: u64,
@@ -58,6 +61,7 @@ impl Home {
         Self {
             point: point(number),
             key: HouseholdKey::from_bytes(&[number + 1; 32]),
+            enrolled: HouseholdKey::from_bytes(&[number + 1; 32]),
             seq: 0,
             head: B256::ZERO,
             order_seq: 0,
@@ -71,15 +75,21 @@ impl Home {
             point: self.point.clone(),
             name: self.point.to_string(),
             bus: None,
-            key: self.key.public(),
+            key: self.enrolled.public(),
             epoch: 1,
-            payout: Address::repeat_byte(self.key.public().as_bytes()[0] | 1),
+            payout: self.payout(),
             max_import_w: 30_000,
             max_export_w: 30_000,
             renewable: true,
             kind: "household".to_owned(),
             devices: vec![],
         }
+    }
+
+    /// The account of the key that it had first.
+    pub fn payout(&self) -> Address {
+        let number: u8 = self.point.as_str()[1..].parse().expect("a number");
+        Address::repeat_byte(HouseholdKey::from_bytes(&[number + 1; 32]).public().as_bytes()[0] | 1)
     }
 
     /// The next reading of the chain, after the registers moved.

@@ -31,6 +31,14 @@ impl KeyText {
     }
 }
 
+impl KeyText {
+    /// The secret.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
 /// A household's Ed25519 key.
 pub struct HouseholdKey(SigningKey);
 
@@ -121,8 +129,15 @@ impl fmt::Debug for OperatorKey {
 /// # Errors
 /// [`InvalidKey`] when it is not the hex of a point that can verify.
 pub fn public_key_from_hex(text: &str) -> Result<VerifyingKey, InvalidKey> {
-    let bytes = KeyText::parse(text)?.0;
-    let key = VerifyingKey::from_bytes(&bytes)
+    public_key_from_bytes(&KeyText::parse(text)?.0)
+}
+
+/// As [`public_key_from_hex`], from the 32 bytes of a message.
+///
+/// # Errors
+/// [`InvalidKey`].
+pub fn public_key_from_bytes(bytes: &[u8; 32]) -> Result<VerifyingKey, InvalidKey> {
+    let key = VerifyingKey::from_bytes(bytes)
         .map_err(|_| InvalidKey(" of a point on the Ed25519 curve"))?;
     if key.is_weak() {
         return Err(InvalidKey(" of a point of full order"));

@@ -5,6 +5,7 @@
 //! operator with secp256k1. [`merkle`] holds the append-only log and its proofs.
 
 mod domain;
+mod key_change;
 mod keys;
 pub mod merkle;
 mod message;
@@ -14,11 +15,14 @@ mod words;
 
 pub use alloy_primitives::{Address, B256, U256, keccak256};
 pub use domain::Domain;
-pub use keys::{HouseholdKey, InvalidKey, KeyText, OperatorKey, public_key_from_hex};
+pub use key_change::{MAX_KEY_CHANGES, MAX_KEY_OVERLAP_MS, SignedKeyChange};
+pub use keys::{
+    HouseholdKey, InvalidKey, KeyText, OperatorKey, public_key_from_bytes, public_key_from_hex,
+};
 pub use message::{
-    Ask, Audit, BusPrice, Checkpoint, Clearing, Delivery, Fill, Header, LateLine, LegalLine, Live,
-    MeterEvent, Offer, Order, RawSample, Reading, Receipt, Refusal, SharingLine, Statement, Step,
-    Totals, Verdict,
+    Ask, Audit, BusPrice, Checkpoint, Clearing, Delivery, Fill, Header, KeyChange, KeyRecord,
+    KeyRevocation, LateLine, LegalLine, Live, MeterEvent, Offer, Order, RawSample, Reading,
+    Receipt, Refusal, SharingLine, Statement, Step, Totals, Verdict,
 };
 pub use signed::{Message, Refused, Signature, Signed, Verified};
 pub use topic::{Down, Public, Topic, Up, wildcard_up};

@@ -425,6 +425,55 @@ sol! {
         int64 time_ms;
     }
 
+    /// A household exchanges its key. Both keys sign it, see [`crate::SignedKeyChange`].
+    #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct KeyChange {
+        string point;
+        /// Epoch of the readings, whose chain goes on.
+        uint32 epoch;
+        /// Counts up by one with every change of the epoch, from 1.
+        uint32 number;
+        /// The Ed25519 key that goes, and the one that comes.
+        bytes32 old_key;
+        bytes32 new_key;
+        /// The first reading that the new key signs.
+        uint64 from_seq;
+        /// Digest of the reading before it, the last one that the old key signed: whoever finds the
+        /// old key later can put nothing before it.
+        bytes32 head;
+        /// Until when what the old key signs still counts.
+        int64 until_ms;
+        int64 time_ms;
+    }
+
+    /// A key that counts no more, at once; said by the key itself or by the operator.
+    #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct KeyRevocation {
+        string point;
+        uint32 epoch;
+        bytes32 key;
+        string reason;
+        int64 time_ms;
+    }
+
+    /// Which keys of a household the operator has on record.
+    #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct KeyRecord {
+        string point;
+        uint32 epoch;
+        /// The newest change, 0 = the key as it was enrolled, and its digest.
+        uint32 number;
+        bytes32 change;
+        /// The newest key.
+        bytes32 key;
+        /// Revoked keys of the epoch.
+        bytes32[] revoked;
+        int64 time_ms;
+    }
+
     /// A message that was not accepted, and why.
     #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]

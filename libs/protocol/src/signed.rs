@@ -14,8 +14,8 @@ use crate::MAX_MESSAGE_BYTES;
 use crate::domain::Domain;
 use crate::keys::{HouseholdKey, OperatorKey, address_of};
 use crate::message::{
-    Ask, Audit, Checkpoint, Clearing, Fill, Header, Live, Offer, Order, Reading, Receipt, Refusal,
-    Statement, Verdict,
+    Ask, Audit, Checkpoint, Clearing, Fill, Header, KeyRecord, KeyRevocation, Live, Offer, Order,
+    Reading, Receipt, Refusal, Statement, Verdict,
 };
 
 /// A body that can be signed and sent.
@@ -25,8 +25,22 @@ macro_rules! messages {
     ($($name:ty),+ $(,)?) => { $(impl Message for $name {})+ };
 }
 messages!(
-    Ask, Audit, Checkpoint, Clearing, Fill, Header, Live, Offer, Order, Reading, Receipt, Refusal,
-    Statement, Verdict
+    Ask,
+    Audit,
+    Checkpoint,
+    Clearing,
+    Fill,
+    Header,
+    KeyRecord,
+    KeyRevocation,
+    Live,
+    Offer,
+    Order,
+    Reading,
+    Receipt,
+    Refusal,
+    Statement,
+    Verdict
 );
 
 /// 64 bytes of Ed25519, or 65 bytes (r ‖ s ‖ v, v = 27 or 28) of secp256k1.
@@ -42,6 +56,13 @@ impl Signature {
 
     pub(crate) fn from_bytes(bytes: Vec<u8>) -> Self {
         Self(bytes)
+    }
+
+    /// Whether it is a household's, under this digest: strict Ed25519, never batched.
+    pub(crate) fn holds(&self, digest: B256, key: &VerifyingKey) -> Result<(), Refused> {
+        let signature =
+            ed25519_dalek::Signature::from_slice(&self.0).map_err(|_| Refused::BadSignature)?;
+        key.verify_strict(digest.as_slice(), &signature).map_err(|_| Refused::BadSignature)
     }
 }
 
@@ -161,10 +182,25 @@ impl<T: Message> Signed<T> {
         key: &VerifyingKey,
     ) -> Result<Verified<T>, Refused> {
         let digest = domain.digest(&self.body);
-        let signature = ed25519_dalek::Signature::from_slice(self.sig.as_bytes())
-            .map_err(|_| Refused::BadSignature)?;
-        key.verify_strict(digest.as_slice(), &signature).map_err(|_| Refused::BadSignature)?;
+        self.sig.holds(digest, key)?;
         Ok(Verified { signed: self, digest })
+    }
+
+    /// Believes the message if one of several keys signed it, the first that did; see
+    /// [`Signed::verify_household`].
+    ///
+    /// # Errors
+    /// [`Refused::BadSignature`] when none of them did.
+    pub fn verify_any<'k>(
+        self,
+        domain: &Domain,
+        keys: impl IntoIterator<Item = &'k VerifyingKey>,
+    ) -> Result<Verified<T>, Refused> {
+        let digest = domain.digest(&self.body);
+        match keys.into_iter().any(|key| self.sig.holds(digest, key).is_ok()) {
+            true => Ok(Verified { signed: self, digest }),
+            false => Err(Refused::BadSignature),
+        }
     }
 
     /// Believes the message if the holder of `operator` signed it in this community.

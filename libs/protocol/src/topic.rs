@@ -17,6 +17,10 @@ pub enum Up {
     Ask,
     /// [`crate::Audit`]
     Audit,
+    /// [`crate::SignedKeyChange`]
+    KeyChange,
+    /// [`crate::KeyRevocation`]
+    KeyRevocation,
 }
 
 /// Kinds of message that the operator sends to one household.
@@ -32,6 +36,8 @@ pub enum Down {
     Statement,
     /// [`crate::Refusal`]
     Refusal,
+    /// [`crate::KeyRecord`]
+    KeyRecord,
 }
 
 /// Kinds of message that the operator sends to all.
@@ -45,7 +51,15 @@ pub enum Public {
 
 impl Up {
     /// Every kind, in the order of their importance.
-    pub const ALL: [Self; 5] = [Self::Reading, Self::Order, Self::Ask, Self::Audit, Self::Live];
+    pub const ALL: [Self; 7] = [
+        Self::KeyChange,
+        Self::KeyRevocation,
+        Self::Reading,
+        Self::Order,
+        Self::Ask,
+        Self::Audit,
+        Self::Live,
+    ];
 
     /// The last part of the topic.
     #[must_use]
@@ -56,13 +70,16 @@ impl Up {
             Self::Live => "live",
             Self::Ask => "ask",
             Self::Audit => "audit",
+            Self::KeyChange => "key-change",
+            Self::KeyRevocation => "key-revocation",
         }
     }
 }
 
 impl Down {
-    const ALL: [Self; 5] =
-        [Self::Receipt, Self::Verdict, Self::Fill, Self::Statement, Self::Refusal];
+    /// Every kind.
+    pub const ALL: [Self; 6] =
+        [Self::Receipt, Self::Verdict, Self::Fill, Self::Statement, Self::Refusal, Self::KeyRecord];
 
     /// The last part of the topic.
     #[must_use]
@@ -73,6 +90,7 @@ impl Down {
             Self::Fill => "fill",
             Self::Statement => "statement",
             Self::Refusal => "refusal",
+            Self::KeyRecord => "key-record",
         }
     }
 }

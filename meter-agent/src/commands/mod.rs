@@ -6,6 +6,7 @@ mod counters;
 mod export;
 mod first_reading;
 mod init;
+mod key;
 mod manual;
 mod map;
 mod probe;
@@ -14,7 +15,7 @@ mod sign_test;
 mod target;
 mod trace;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -24,7 +25,6 @@ use meter_agent::journal::JournalError;
 use meter_agent::onboarding::assign::AssignError;
 use meter_agent::onboarding::{NoChoice, ProbeError};
 use meter_agent::{AgentError, ConfigError, DiskError, key_file};
-use serde_json::json;
 
 /// Had to stop while running.
 const STOPPED: u8 = 1;
@@ -70,12 +70,9 @@ pub enum Command {
     /// running.
     #[command(subcommand)]
     Export(export::Export),
-    /// Make a household key, readable by its owner only, and print its public half.
-    Keygen {
-        /// Where to write it; an existing file is never overwritten.
-        #[arg(long, value_name = "FILE")]
-        out: PathBuf,
-    },
+    /// The household's key: make, show, keep a copy, bring it back, exchange and revoke it.
+    #[command(subcommand)]
+    Key(key::Key),
     /// Print what a shell needs to complete commands and options.
     Completions(manual::Completions),
     /// Print the manual page, or write one per command.
@@ -95,7 +92,7 @@ pub fn execute<A: CommandFactory>(command: Command, json: bool) -> Result<ExitCo
         Command::Counters(counters) => counters.execute(json),
         Command::Map(map) => map.execute(json),
         Command::Export(export) => export.execute(json),
-        Command::Keygen { out } => keygen(&out, json),
+        Command::Key(key) => key.execute(json),
         Command::Completions(completions) => Ok(completions.execute::<A>()),
         Command::Man(man) => man.execute::<A>(json),
     }
@@ -119,17 +116,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         || error.downcast_ref::<export::ExportError>().is_some()
         || error.downcast_ref::<AssignError>().is_some()
         || error.downcast_ref::<trace::TraceError>().is_some()
+        || error.downcast_ref::<key::KeyCommandError>().is_some()
         || error.downcast_ref::<init::InitError>().is_some();
     if starting && unusable { UNUSABLE } else { STOPPED }
-}
-
-fn keygen(out: &Path, json: bool) -> Result<ExitCode> {
-    let public = key_file::create(out)?.public_hex();
-    if json {
-        println!("{}", json!({ "file": out, "public_key": public }));
-    } else {
-        println!("public key: {public}");
-        println!("Give it to the operator for your enrolment; keep {} to yourself.", out.display());
-    }
-    Ok(ExitCode::SUCCESS)
 }

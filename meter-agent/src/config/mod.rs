@@ -214,6 +214,17 @@ impl Config {
         Ok(config)
     }
 
+    /// The same for a file whose devices may still be missing: for what is not about devices.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn load_settings(path: &Path) -> Result<Self, ConfigError> {
+        let mut config = Self::parse(&Self::text(path)?, &path.display().to_string())?;
+        config.anchor(path.parent().unwrap_or(Path::new(".")));
+        config.check_settings()?;
+        Ok(config)
+    }
+
     /// The text of a file of bearable size.
     ///
     /// # Errors

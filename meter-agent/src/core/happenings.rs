@@ -4,11 +4,31 @@ use std::collections::BTreeMap;
 
 use protocol::{EventKind, MAX_EVENTS, MeterEvent};
 
+/// In the place of a register: the journal.
+pub const JOURNAL: &str = "journal";
+
 /// Events by register and kind: what happens again is counted, so that there are never many.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Happenings(BTreeMap<(String, EventKind), MeterEvent>);
 
 impl Happenings {
+    /// Those that were noted before a restart.
+    #[must_use]
+    pub fn resume(noted: Vec<MeterEvent>) -> Self {
+        let keyed = |event: MeterEvent| {
+            let kind = event.kind.parse().ok()?;
+            Some(((event.register.clone(), kind), event))
+        };
+        Self(noted.into_iter().filter_map(keyed).take(MAX_EVENTS).collect())
+    }
+
+    /// What must be kept over a restart: what happened to the journal. What happened to a counter is
+    /// found again, for the counter is what the newest reading left.
+    #[must_use]
+    pub fn noted(&self) -> Vec<MeterEvent> {
+        self.0.values().filter(|event| event.register == JOURNAL).cloned().collect()
+    }
+
     /// Notes an event; whether it is the first of its kind since the last reading. A repetition
     /// keeps what was before and takes over what came after.
     pub fn add(

@@ -1,8 +1,8 @@
 //! Messages of the operator, and what they change. Nothing is believed without its signature.
 
 use protocol::{
-    Clearing, Down, Fill, Message, Offer, Public, Receipt, Refusal, Refused, Signed, Topic,
-    Verdict, Verified,
+    Clearing, Down, Fill, KeyRecord, Message, Offer, Public, Receipt, Refusal, Refused, Signed,
+    Topic, Verdict, Verified,
 };
 use units::Slot;
 
@@ -38,6 +38,9 @@ impl Core {
             }
             Topic::Down(_, Down::Refusal) => {
                 self.open::<Refusal>(payload).map(|m| self.refusal(m.body(), effects))
+            }
+            Topic::Down(_, Down::KeyRecord) => {
+                self.open::<KeyRecord>(payload).map(|m| self.key_record(now_ms, &m, effects))
             }
             Topic::Public(Public::Offer) => {
                 self.open::<Offer>(payload).map(|m| self.offer(now_ms, m.body(), effects))

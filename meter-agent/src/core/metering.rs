@@ -5,6 +5,7 @@ use units::Slot;
 
 use super::counter::{Bounds, Counter, Look, Standing, Watched};
 use super::edges::Edge;
+use super::happenings::JOURNAL;
 use super::pair::look_at_both;
 use super::sample::{Count, Flows, Registers, Summed};
 use super::{Core, Effect, Entry, Level};
@@ -144,7 +145,10 @@ impl Core {
     fn overflow(&mut self, slot: Slot, effects: &mut Vec<Effect>) {
         let (number, end_ms) = (slot.number(), slot.end_ms());
         self.edges.skip(slot);
-        if self.happenings.add("journal", EventKind::Overflow, number, number, end_ms) {
+        let is_first = self.happenings.add(JOURNAL, EventKind::Overflow, number, number, end_ms);
+        // It may take weeks until a reading can tell of it, and restarts lie in between.
+        effects.push(Effect::SaveState);
+        if is_first {
             let days = self.settings.max_waiting / 96;
             let text = format!(
                 "readings of {days} days wait for a receipt: no more are made until the operator \
@@ -217,7 +221,8 @@ impl Core {
         self.status.journalled_slot = Some(slot.number());
         let counters =
             self.counters.iter().map(|(id, watched)| (id.clone(), watched.counter().clone()));
-        let entry = Entry { counters: counters.collect(), stored_mwh, reading: self.sign(reading) };
+        let reading = self.sign_reading(reading);
+        let entry = Entry { counters: counters.collect(), stored_mwh, reading };
         effects.push(Effect::Append(Box::new(entry)));
     }
 

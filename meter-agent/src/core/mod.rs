@@ -12,6 +12,7 @@ mod deliveries;
 mod edges;
 pub mod forecast;
 mod happenings;
+mod keys;
 pub mod limits;
 mod mail;
 mod metering;
@@ -26,8 +27,11 @@ mod witness;
 pub mod zone;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use protocol::{Address, ClockStatus, Domain, EventKind, HouseholdKey, Reading, Signed, Topic, Up};
+use protocol::{
+    Address, B256, ClockStatus, Domain, EventKind, HouseholdKey, Reading, Signed, Topic, Up,
+};
 use serde::{Deserialize, Serialize};
 use units::{PointId, Slot};
 
@@ -35,7 +39,9 @@ pub use audit::Finding;
 pub use book::{Filled, Placed};
 pub use counter::{Counter, Former, HAND_SLACK_MS};
 pub use edges::{Edge, Edges, Flow};
+pub use keys::{KeyHistory, Keys, audit_signatures};
 pub use metering::{EXPORT, IMPORT, PRODUCED};
+pub use outbox::BURST;
 pub use sample::{Count, Flows, Registers, Summed};
 pub use state::{State, StateContent};
 pub use steering::Steering;
@@ -44,7 +50,7 @@ pub use witness::Witness;
 
 use book::Book;
 use counter::Watched;
-use happenings::Happenings;
+use happenings::{Happenings, JOURNAL};
 use outbox::Outbox;
 use policy::{Policy, Wishes};
 
@@ -61,8 +67,8 @@ pub struct Settings {
     pub epoch: u32,
     /// Who signs receipts, offers and the log.
     pub operator: Address,
-    /// The household's key.
-    pub key: HouseholdKey,
+    /// The household's keys.
+    pub keys: Keys,
     /// How to bid; none = not at all.
     pub bidding: Option<Wishes>,
     /// The battery, where its owner lets it be steered.
@@ -80,6 +86,9 @@ pub struct Settings {
     pub slack_ms: i64,
     /// Readings that may wait for a receipt before no more are made.
     pub max_waiting: u64,
+    /// Readings that may be sent at once when there is much to catch up with, usually
+    /// [`BURST`]; more follow as market time goes by.
+    pub burst: u64,
     /// Whether a meter may be settled on whose counter starts again by itself.
     pub allow_resetting: bool,
 }
@@ -108,6 +117,20 @@ pub enum Input {
     Edge(Slot, Registers),
     /// The owner says that the jumps which were put aside are true.
     ConfirmJumps,
+    /// The owner wants another key, and the old one to count so long beside it, milliseconds.
+    Rotate {
+        /// The new one.
+        key: Arc<HouseholdKey>,
+        /// At most 30 days.
+        overlap_ms: i64,
+    },
+    /// The owner says that the former key counts no more.
+    RevokeKey {
+        /// Which.
+        key: B256,
+        /// Why.
+        reason: String,
+    },
     /// The time of day was set: what it would have been, and what it is, Unix milliseconds.
     ClockStepped {
         /// As it went on.
@@ -247,6 +270,9 @@ pub struct Core {
     last_seq: u64,
     head: protocol::B256,
     outbox: Outbox,
+    keys: KeyHistory,
+    /// A change of key on the operator's record that is not ours, once told.
+    foreign_change: Option<B256>,
     book: Book,
     order_seq: u64,
     witness: Witness,
@@ -278,9 +304,12 @@ impl Core {
                 (slot, Edge { stored_mwh: entry.stored_mwh, ..edge })
             })
             .collect();
-        let mut happenings = Happenings::default();
+        let last_seq = recovered.entries.last().map_or(0, |entry| entry.reading.body.seq);
+        // What was noted after the newest reading is told by the next one.
+        let untold = if state.journal_seq == last_seq { state.happenings } else { Vec::new() };
+        let mut happenings = Happenings::resume(untold);
         if let Some(bytes) = i64::try_from(recovered.cut_bytes).ok().filter(|&bytes| bytes > 0) {
-            happenings.add("journal", EventKind::Cut, 0, bytes, now_ms);
+            happenings.add(JOURNAL, EventKind::Cut, 0, bytes, now_ms);
         }
         let (last_seq, head) =
             behind.last().map_or((0, protocol::B256::ZERO), |(_, edge)| (edge.seq, edge.digest));
@@ -297,6 +326,8 @@ impl Core {
             policy.iter_mut().for_each(|policy| policy.learn(slot, measured));
         }
         let outbox = Outbox::new(last_seq, state.released_seq, state.released_ms);
+        let mut outbox = outbox.with_burst(settings.burst);
+        outbox.hold_after(state.keys.hold_after());
         edges.receipted(outbox.released(), outbox.released_ms());
         status.released_seq = outbox.released();
         Self {
@@ -311,6 +342,8 @@ impl Core {
             last_seq,
             head,
             outbox,
+            keys: state.keys,
+            foreign_change: None,
             book: Book::resume(state.orders, state.orders_known_from),
             order_seq: state.order_seq,
             witness: state.witness,
@@ -332,6 +365,12 @@ impl Core {
             Input::Tick => {}
             Input::Polled(flows, registers) => self.polled(now_ms, flows, registers, &mut effects),
             Input::Edge(slot, registers) => self.edge(now_ms, slot, &registers, &mut effects),
+            Input::Rotate { key, overlap_ms } => {
+                self.rotate(now_ms, key, overlap_ms, &mut effects);
+            }
+            Input::RevokeKey { key, reason } => {
+                self.revoke_key(now_ms, key, reason, &mut effects);
+            }
             Input::ConfirmJumps => self.confirm_jumps(now_ms, &mut effects),
             Input::ClockStepped { before_ms, after_ms } => {
                 self.clock_stepped(before_ms, after_ms, &mut effects);
@@ -347,7 +386,7 @@ impl Core {
             Input::Message(topic, payload) => self.message(now_ms, &topic, &payload, &mut effects),
         }
         self.place_orders(now_ms, &mut effects);
-        self.send_readings(&mut effects);
+        self.send_readings(now_ms, &mut effects);
         effects
     }
 
@@ -360,7 +399,8 @@ impl Core {
     /// When [`Input::Tick`] is needed next, market time in Unix milliseconds.
     #[must_use]
     pub fn wake_ms(&self, now_ms: i64) -> i64 {
-        self.edges.wake_ms(now_ms)
+        let edge_ms = self.edges.wake_ms(now_ms);
+        self.outbox.wake_ms(now_ms).map_or(edge_ms, |more_ms| more_ms.min(edge_ms))
     }
 
     /// How the agent is doing.
@@ -392,6 +432,8 @@ impl Core {
                 journal_seq: self.last_seq,
                 released_seq: self.outbox.released(),
                 released_ms: self.outbox.released_ms(),
+                keys: self.keys.clone(),
+                happenings: self.happenings.noted(),
                 order_seq: self.order_seq,
                 orders: self.book.orders().clone(),
                 orders_known_from: self.book.orders_known_from(),
@@ -416,6 +458,7 @@ impl Core {
     fn connected(&mut self, now_ms: i64, effects: &mut Vec<Effect>) {
         self.status.connected = true;
         self.outbox.set_connected(true);
+        self.tell_keys(effects);
         // The present comes first, before the readings of the past.
         if let Some(flows) = self.flows.clone() {
             self.show(now_ms, &flows, effects);
@@ -427,6 +470,7 @@ impl Core {
     /// What was sent may be lost: a broker's acknowledgement is no answer.
     fn overdue(&mut self, now_ms: i64, effects: &mut Vec<Effect>) {
         self.outbox.overdue();
+        self.tell_keys(effects);
         self.ask_again(now_ms, effects);
         if self.is_connected() {
             self.repeat_orders(now_ms, |_| true, effects);
@@ -435,13 +479,15 @@ impl Core {
 
     /// Something that was waited for has come: is there more to wait for?
     fn answered(&self, now_ms: i64) -> Effect {
-        let waits =
-            self.outbox.waiting() > 0 || self.asked.is_some() || self.has_unanswered_orders(now_ms);
+        let waits = self.outbox.waiting() > 0
+            || self.asked.is_some()
+            || !self.keys.is_on_record()
+            || self.has_unanswered_orders(now_ms);
         if waits { Effect::Answered } else { Effect::NothingAwaited }
     }
 
-    fn send_readings(&mut self, effects: &mut Vec<Effect>) {
-        if let Some((first, last)) = self.outbox.take() {
+    fn send_readings(&mut self, now_ms: i64, effects: &mut Vec<Effect>) {
+        if let Some((first, last)) = self.outbox.take(now_ms) {
             effects.push(Effect::SendReadings(first, last));
             effects.push(Effect::AwaitAnswer);
         }
@@ -449,10 +495,6 @@ impl Core {
 
     fn is_connected(&self) -> bool {
         self.status.connected
-    }
-
-    fn sign<T: protocol::Message>(&self, body: T) -> Signed<T> {
-        Signed::by_household(body, &self.settings.domain, &self.settings.key)
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use protocol::MeterEvent;
 use serde::{Deserialize, Serialize};
 use units::PointId;
 
 use super::book::Placed;
+use super::keys::KeyHistory;
 use super::witness::Witness;
 
 /// Version of the form below.
@@ -31,6 +33,12 @@ pub struct StateContent {
     pub released_seq: u64,
     /// Market time of the newest receipt, Unix milliseconds.
     pub released_ms: i64,
+    /// The changes of the household's key.
+    #[serde(default)]
+    pub keys: KeyHistory,
+    /// What happened to the registers and the journal since the newest reading, for the next to tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub happenings: Vec<MeterEvent>,
     /// Highest order sequence number that may have been signed.
     pub order_seq: u64,
     /// Own orders by slot.
@@ -76,6 +84,8 @@ impl State {
             self.content.journal_seq = 0;
             self.content.released_seq = 0;
             self.content.released_ms = 0;
+            self.content.keys = KeyHistory::default();
+            self.content.happenings = Vec::new();
             self.content.witness.billed_to = None;
         }
         Ok(self)

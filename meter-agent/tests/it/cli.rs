@@ -72,14 +72,14 @@ fn init_writes_a_configuration_that_check_accepts_and_overwrites_nothing() {
 }
 
 #[test]
-fn keygen_prints_the_public_key_once() {
+fn a_new_key_is_printed_once_and_only_its_public_half() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("k");
-    let output = program(&["keygen", "--out", path(&file), "--json"]);
+    let output = program(&["key", "new", "--out", path(&file), "--json"]);
     let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let key = meter_agent::key_file::load(&file).expect("a key");
     assert_eq!(answer["public_key"], key.public_hex());
-    let again = program(&["keygen", "--out", path(&file)]);
+    let again = program(&["key", "new", "--out", path(&file)]);
     assert_eq!(again.status.code(), Some(3));
     assert!(text(&again.stderr).contains("never overwritten"));
 }

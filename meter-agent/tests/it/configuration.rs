@@ -213,7 +213,7 @@ fn keys_are_kept_to_their_owner() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("household.key");
     let missing = key_file::load(&file).expect_err("missing").to_string();
-    assert!(missing.contains("meter-agent keygen --out"), "{missing}");
+    assert!(missing.contains("meter-agent key new --out"), "{missing}");
     let key = key_file::create(&file).expect("made");
     assert_eq!(key_file::load(&file).expect("read").public_hex(), key.public_hex());
     assert_eq!(std::fs::metadata(&file).expect("there").permissions().mode() & 0o777, 0o600);

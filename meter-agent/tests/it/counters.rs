@@ -317,6 +317,8 @@ fn a_full_journal_makes_no_readings_and_the_first_one_after_tells_since_when() {
     let first_without = FIRST.offset(metered.slots).number();
     for _ in 0..3 {
         metered.slot(|poll, _| (poll == 0).then(honest));
+        // However often it is started again meanwhile.
+        metered.world.restart();
     }
     assert_eq!(metered.world.readings().len() as u64, full, "no more");
     let told = metered.world.reports.iter().filter(|(_, text)| text.contains("journal.keep_days"));
@@ -325,7 +327,7 @@ fn a_full_journal_makes_no_readings_and_the_first_one_after_tells_since_when() {
     let head = metered.last();
     let receipt = metered.world.operator.receipt(&head, metered.world.now_ms);
     let payload = metered.world.operator.sign(receipt).to_json();
-    metered.world.hear(Down::Receipt, payload);
+    metered.world.hear(Down::Receipt, payload.clone());
     metered.slot(|poll, _| (poll == 0).then(honest));
     let reading = metered.last();
     let overflow = &reading.events[0];
@@ -335,6 +337,11 @@ fn a_full_journal_makes_no_readings_and_the_first_one_after_tells_since_when() {
     );
     assert_eq!((reading.seq, reading.quality.as_str()), (full + 1, "bridged"));
     assert_eq!(i64::try_from(reading.import_wh).expect("small") * 1_000, metered.true_mwh);
+    // Told once: a restart after it tells nothing again.
+    metered.world.restart();
+    metered.world.hear(Down::Receipt, payload);
+    metered.slot(|poll, _| (poll == 0).then(honest));
+    assert_eq!(metered.last().events, []);
 }
 
 #[test]

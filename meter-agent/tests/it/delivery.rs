@@ -1,7 +1,7 @@
 //! Readings and orders: made once, sent until they are signed for, and never two for one number.
 
 use meter_agent::core::{Input, Level};
-use protocol::{Domain, Down, OperatorKey, Peg, Public, Receipt, Signed, Step};
+use protocol::{Domain, Down, OperatorKey, Peg, Public, Receipt, Signed, Step, Up};
 use units::CommunityId;
 
 use crate::support::operator::{Operator, domain, point};
@@ -427,4 +427,43 @@ fn live_flows_are_shown_only_while_connected_and_unknown_stays_unknown() {
     world.step(Input::Disconnected);
     world.poll(1);
     assert_eq!(world.lives().len(), 1);
+}
+
+#[test]
+fn a_day_of_backlog_is_paced_and_keeps_no_live_message_waiting() {
+    let mut world = World::new();
+    world.honest_run(1);
+    world.step(Input::Disconnected);
+    for number in 1..=96 {
+        world.edge(FIRST.offset(number), 100, 0);
+    }
+    let head = world.journal.len() as u64;
+    world.sent.clear();
+    let lives = world.lives().len();
+    world.step(Input::Connected);
+    let mut stored = world.core.status().released_seq;
+    let mut seconds = 0;
+    while stored < head {
+        // A poll each second, and a receipt for everything that came.
+        world.now_ms += 1_000;
+        seconds += 1;
+        let published = world.published.len();
+        world.poll(1_000_000);
+        let (kind, _) = &world.published[published];
+        assert_eq!(*kind, Up::Live, "the present goes first");
+        let before = world.sent.len();
+        while world.sent.last().is_some_and(|&last| last > stored) {
+            stored = *world.sent.last().expect("sent");
+            let reading = world.journal[usize::try_from(stored).expect("small") - 1].clone();
+            let receipt = world.operator.receipt(&reading.reading.body, world.now_ms);
+            let payload = world.operator.sign(receipt).to_json();
+            world.hear(Down::Receipt, payload);
+        }
+        assert!(world.sent.len() - before <= 32 + 8, "{} at once", world.sent.len() - before);
+        assert!(seconds < 60, "{stored} of {head}");
+    }
+    assert!(world.sent.is_sorted(), "the oldest first");
+    assert_eq!(world.lives().len() - lives, seconds, "one for each poll");
+    println!("{} readings in {seconds} s", world.sent.len());
+    assert!((5..=20).contains(&seconds), "{seconds}");
 }

@@ -169,3 +169,47 @@ async fn scale_factors_may_change_between_polls_and_sentinels_are_absent() {
         assert_eq!(readout.observed(Quantity::EnergyProduced), Observed::Value(4_711_000));
     }
 }
+
+/// A meter with a serial number.
+fn named(serial: &str, import_wh: u32) -> Vec<u16> {
+    let text = |place: usize, text: &str| {
+        let bytes: Vec<u8> = text.bytes().chain(std::iter::repeat(0)).take(32).collect();
+        let words = bytes.chunks(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
+        words.enumerate().map(|(at, word)| (place + at, word)).collect::<Vec<_>>()
+    };
+    // Offsets count from the id: model at 18, serial number at 50.
+    let common = model(66, &[text(18, "ABC-3"), text(50, serial)].concat());
+    sunspec(&[(1, &common), (203, &meter_203(import_wh, 789, -321))])
+}
+
+#[tokio::test]
+async fn a_meter_that_was_exchanged_says_so_after_the_next_connection() {
+    let device = Device::start().await;
+    device.put(UNIT, 3, 40_000, &named("A1", 123_456));
+    let (line, mut unit) = (line(&device), unit("sunspec-meter-203", 1_000));
+    let read = async |unit: &mut Unit| unit.read(&line, Rank::Poll, 0).await;
+    for _ in 0..2 {
+        let readout = read(&mut unit).await.expect("read");
+        assert_eq!(readout.identity.as_deref(), Some("ABC-3 A1"));
+    }
+    // Exchanged without a new connection: who it is is not asked each time.
+    device.put(UNIT, 3, 40_000, &named("B2", 55));
+    let readout = read(&mut unit).await.expect("read");
+    assert_eq!(readout.identity.as_deref(), Some("ABC-3 A1"));
+    device.fail(&[Fault::Close]);
+    read(&mut unit).await.expect_err("the connection is gone");
+    // The registers came over a connection over which nobody had said yet who it is.
+    let error = read(&mut unit).await.expect_err("another one").to_string();
+    assert!(error.contains("was \"A1\" and now is \"B2\": read again"), "{error}");
+    let readout = read(&mut unit).await.expect("read");
+    assert_eq!(readout.identity.as_deref(), Some("ABC-3 B2"));
+    assert_eq!(readout.observed(Quantity::EnergyImport), Observed::Value(55_000));
+    assert_eq!(unit.identity().get(meter_agent::device::Trait::Serial), Some("B2"));
+    // One that says nothing of itself is no other one.
+    device.put(UNIT, 3, 40_000, &sunspec(&[(1, &[0; 66]), (203, &meter_203(56, 0, 1))]));
+    device.fail(&[Fault::Close]);
+    read(&mut unit).await.expect_err("gone again");
+    let readout = read(&mut unit).await.expect("read");
+    assert_eq!(readout.observed(Quantity::EnergyImport), Observed::Value(56_000));
+    assert_eq!(device.connections(), 3);
+}

@@ -286,6 +286,46 @@ async fn metrics_figures_and_health_are_served() {
     agent.stop().await;
 }
 
+/// A roof that produces so much, W.
+fn roof(power_w: u16) -> Vec<u16> {
+    let inverter =
+        crate::support::device::model(50, &[(14, power_w), (15, 0), (24, 0), (25, 9_000), (26, 0)]);
+    sunspec(&[(1, &[0; 66]), (103, &inverter)])
+}
+
+/// One that went quiet when it produced nothing any more is asleep; one that went quiet at noon is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_roof_that_goes_quiet_in_the_evening_is_no_failure() {
+    let failures = "streetwatt_device_failures_total{device=\"roof\",role=\"pv\"} ";
+    let failed = |text: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(failures)).expect("counted");
+        line.parse::<u64>().expect("a number")
+    };
+    for (last_w, is_asleep) in [(0, true), (15, true), (3_000, false)] {
+        let home = Home::new("street-asleep", None).await;
+        home.device.put(9, 3, 40_000, &roof(last_w));
+        let agent = home.start();
+        let up = "streetwatt_device_up{device=\"roof\",role=\"pv\"} 1\n";
+        agent.page("/metrics", |_, body| body.contains(up)).await;
+        let shown = format!("\"pv_w\":{last_w}");
+        agent.page("/figures", |_, body| body.contains(&shown)).await;
+        home.device.mute(9);
+        // Asked in vain more than once: no accident of a connection that was just open.
+        let asked = |_: u16, _: &str| home.device.asked_in_vain(9) >= 3;
+        let text = agent.page("/metrics", asked).await;
+        if is_asleep {
+            assert_eq!(failed(&text), 0, "{last_w} W: {text}");
+            let word = agent.page("/health", |status, _| status == 200).await;
+            assert!(!word.contains("roof"), "{word}");
+            // Nobody says that it produces nothing: that is not known.
+            agent.page("/figures", |_, body| body.contains("\"pv_w\":null")).await;
+        } else {
+            agent.page("/metrics", |_, body| failed(body) > 0).await;
+        }
+        agent.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn those_who_say_nothing_or_too_much_keep_nobody_from_the_metrics() {
     let home = Home::new("street-slow", None).await;

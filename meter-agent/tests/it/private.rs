@@ -37,7 +37,7 @@ fn options(url: &str, client_id: &str, tls: &TlsConfig) -> MqttOptions {
 }
 
 /// Connects; otherwise why not.
-async fn connect(options: MqttOptions) -> Result<(AsyncClient, EventLoop), String> {
+pub async fn connect(options: MqttOptions) -> Result<(AsyncClient, EventLoop), String> {
     let (client, mut events) = AsyncClient::new(options, 8);
     loop {
         match timeout(PATIENCE, events.poll()).await.expect("an answer in time") {
@@ -49,7 +49,7 @@ async fn connect(options: MqttOptions) -> Result<(AsyncClient, EventLoop), Strin
 }
 
 /// Publishes; what the broker says to it.
-async fn publish(
+pub async fn publish(
     options: MqttOptions,
     topic: &str,
     payload: Vec<u8>,

@@ -180,3 +180,85 @@ async fn pysunspec2_pymodbus_and_mbpoll_read_through_it_while_the_agent_polls() 
     assert_eq!(household.device.connections(), 1);
     assert_eq!(household.device.functions(), [3], "nothing but reading");
 }
+
+#[test]
+fn a_proxy_that_cannot_be_is_refused_with_what_would_be_right() {
+    let example = crate::support::HOUSEHOLD;
+    let second = "[[device]]\nname = \"cellar\"\nrole = \"pv\"\nmap = \"sunspec-inverter-103\"\n\
+                  host = \"127.0.0.1:5021\"\nunit = 2\n";
+    let listen = "listen = \"127.0.0.1:1502\"\n";
+    for (proxy, devices, expected) in [
+        ("max_age_ms = 60001\n", "", "proxy.max_age_ms: 60001 is not between"),
+        ("max_clients = 0\n", "", "proxy.max_clients: 0 is not between"),
+        ("max_clients = 33\n", "", "proxy.max_clients: 33 is not between"),
+        ("devices = [\"attic\"]\n", "", "\"attic\" is no device that is read over Modbus"),
+        ("", second, "both have unit 2, on different lines"),
+        ("", "", ""),
+        ("devices = [\"cellar\"]\n", second, ""),
+    ] {
+        let text = format!("{example}\n[proxy]\n{listen}{proxy}\n{devices}");
+        let config = Config::parse(&text, "example").expect("well-formed");
+        match config.check() {
+            Ok(()) => assert_eq!(expected, "", "{proxy}"),
+            Err(error) => {
+                assert!(!expected.is_empty(), "{proxy}: {error}");
+                assert!(error.to_string().contains(expected), "{proxy}: {error}");
+            }
+        }
+    }
+    let wrong = format!("{example}\n[proxy]\nlisten = \"nowhere\"\n");
+    assert!(Config::parse(&wrong, "example").is_err());
+}
+
+/// The whole agent: what is configured is served, over the connection that the agent polls with.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_serves_its_proxies_and_says_when_a_port_is_taken() {
+    let device = Device::start().await;
+    let image = sunspec(&[(1, &[0; 66]), (203, &meter_203(123_456, 789, -321))]);
+    device.put(METER, 3, 40_000, &image);
+    let folder = tempfile::tempdir().expect("a folder");
+    let cable = crate::support::broker::Cable::to(crate::support::broker::broker().await).await;
+    let mut config = crate::agent::config(folder.path(), &device.host(), &cable, "street-proxy");
+    config.poll_interval_ms = 100;
+    config.devices[0].unit = Some(METER);
+    let place = |port| ProxyConfig {
+        listen: (std::net::Ipv4Addr::LOCALHOST, port).into(),
+        devices: Vec::new(),
+        max_age_ms: 0,
+        max_clients: 2,
+    };
+    let ports = [crate::mosquitto::quiet_port(), crate::mosquitto::quiet_port()];
+    config.proxy.0 = ports.map(place).to_vec();
+    let (clock, _hand) = Clock::manual(units::Slot::new(1_612_896).start_ms() + 60_000);
+    let agent = meter_agent::Agent::open(&config, clock.clone()).expect("opens");
+    let taken = meter_agent::Agent::open(
+        &Config { data_dir: folder.path().join("other"), ..config.clone() },
+        clock,
+    );
+    let taken = taken.err().expect("the port is taken").to_string();
+    assert!(taken.contains(&ports[0].to_string()) && taken.contains("another program"), "{taken}");
+    let mut status = agent.status();
+    let (shutdown, stopped) = tokio::sync::watch::channel(false);
+    let task = tokio::spawn(agent.run(stopped));
+    status.wait_for(|status| status.journalled_seq == 1).await.expect("it reads");
+    for port in ports {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.expect("let in");
+        let answer = request(&mut stream, METER, 3, 40_000, 4).await;
+        assert_eq!(answer, [3, 8, 0x53, 0x75, 0x6e, 0x53, 0, 1, 0, 66]);
+        assert_eq!(request(&mut stream, METER, 6, 40_000, 1).await, [0x86, 1], "nobody writes");
+    }
+    assert_eq!(device.connections(), 1, "the agent's own");
+    assert_eq!(device.functions(), [3]);
+    shutdown.send_replace(true);
+    task.await.expect("ends").expect("without a fault");
+    // With the agent its ports are gone.
+    let mut gone = false;
+    for _ in 0..200 {
+        gone = TcpStream::connect(("127.0.0.1", ports[0])).await.is_err();
+        if gone {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(gone);
+}

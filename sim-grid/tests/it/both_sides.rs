@@ -19,26 +19,26 @@ use protocol::{
 use units::{CommunityId, Energy, Money, PointId, Price, Slot};
 
 /// 2016-01-25, a Monday, 00:00 UTC: when the desk opens.
-const START: Slot = Slot::new(1_612_896 + 24 * 96);
-const CONNECTION_W: i64 = 30_000;
+pub const START: Slot = Slot::new(1_612_896 + 24 * 96);
+pub const CONNECTION_W: i64 = 30_000;
 
 fn terms() -> Terms {
     let price = Price::from_e5_per_kwh;
     Terms::new(price(28_800), price(12_310)).expect("on the tick")
 }
 
-fn community() -> CommunityId {
+pub fn community() -> CommunityId {
     CommunityId::new("street").expect("valid")
 }
 
-fn operator() -> OperatorKey {
+pub fn operator() -> OperatorKey {
     OperatorKey::from_bytes(&[9; 32]).expect("in range")
 }
 
 /// A member that signs what the test says.
-struct Home {
-    point: PointId,
-    key: HouseholdKey,
+pub struct Home {
+    pub point: PointId,
+    pub key: HouseholdKey,
     seq: u64,
     head: B256,
     import_wh: i64,
@@ -46,7 +46,7 @@ struct Home {
 }
 
 impl Home {
-    fn new(number: u8) -> Self {
+    pub fn new(number: u8) -> Self {
         Self {
             point: PointId::new(format!("H{number}")).expect("valid"),
             key: HouseholdKey::from_bytes(&[number; 32]),
@@ -117,19 +117,19 @@ impl Home {
     }
 }
 
-fn upwards(point: &PointId, kind: Up, payload: Vec<u8>) -> Input {
+pub fn upwards(point: &PointId, kind: Up, payload: Vec<u8>) -> Input {
     Input::Message { topic: Topic::Up(point.clone(), kind).name(&community()), payload }
 }
 
 /// The real desk, its record left out.
-struct Street {
+pub struct Street {
     desk: Desk,
-    now_ms: i64,
-    sent: Vec<Outgoing>,
+    pub now_ms: i64,
+    pub sent: Vec<Outgoing>,
 }
 
 impl Street {
-    fn open(homes: &[&Home]) -> Self {
+    pub fn open(homes: &[&Home]) -> Self {
         let now_ms = START.start_ms() + 60_000;
         let setup = Setup {
             domain: Domain::new(community()),
@@ -148,7 +148,7 @@ impl Street {
     }
 
     /// One step, with every book solved at once; returns what was sent because of it.
-    fn step(&mut self, inputs: Vec<Input>) -> Vec<Outgoing> {
+    pub fn step(&mut self, inputs: Vec<Input>) -> Vec<Outgoing> {
         let before = self.sent.len();
         let mut step = self.desk.step(self.now_ms, inputs);
         loop {
@@ -286,7 +286,7 @@ impl Agent {
             point: home.point.clone(),
             epoch: 1,
             operator: operator().address(),
-            key: HouseholdKey::from_bytes(&[1; 32]),
+            keys: meter_agent::core::Keys::only(HouseholdKey::from_bytes(&[1; 32])),
             steering: None,
             bidding: Some(wishes(Style::Ladder, None)),
             connection_w: CONNECTION_W,
@@ -295,6 +295,7 @@ impl Agent {
             slack_ms: meter_agent::core::HAND_SLACK_MS,
             allow_resetting: false,
             max_waiting: 90 * 96,
+            burst: meter_agent::core::BURST,
             clock: ClockStatus::Synchronised,
         };
         Self {

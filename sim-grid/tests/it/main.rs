@@ -4,6 +4,7 @@ mod backtest;
 mod both_sides;
 mod devices;
 mod faults;
+mod handover;
 mod home;
 mod judge;
 mod modbus;

@@ -136,7 +136,8 @@ fn place(
     let slot = book.slot();
     let body = &line.order.body;
     let member = state.member(&body.point).ok_or("is of nobody who is enrolled")?;
-    let verified = line.order.clone().verify_household(&state.domain, &member.key);
+    let keys = member.keys.for_message(line.received_ms);
+    let verified = line.order.clone().verify_any(&state.domain, keys);
     let digest = verified.map_err(|error| error.to_string())?.digest();
     if body.slot != slot.number() {
         return Err(format!("is for slot {}", body.slot));

@@ -77,7 +77,11 @@ fn link(
     reading: &Signed<protocol::Reading>,
 ) -> Result<(), String> {
     let body = &reading.body;
-    reading.clone().verify_household(domain, &member.key).map_err(|error| error.to_string())?;
+    let keys = member.keys.for_reading(body.seq, body.time_ms);
+    reading.clone().verify_any(domain, keys).map_err(|error| error.to_string())?;
+    if member.keys.head_before(body.seq).is_some_and(|head| head != body.prev) {
+        return Err("is not the one that its key was handed over for".to_owned());
+    }
     if body.epoch != member.line.epoch {
         let enrolled = member.line.epoch;
         return Err(format!("is of epoch {} where {enrolled} is enrolled", body.epoch));

@@ -11,7 +11,7 @@ use super::Trust;
 use super::blocks::Block;
 use super::findings::Findings;
 use super::state::{Member, Root, State};
-use crate::rules::{self, StreetSharing};
+use crate::rules::{self, KeyRing, StreetSharing};
 
 /// Most slots in one bundle: ten years.
 const MAX_SLOTS: i64 = 3_660 * Slot::PER_DAY;
@@ -104,9 +104,10 @@ fn state(street: &Street, trust: &Trust, found: &mut Findings) -> Option<State> 
         settled: Vec::new(),
     };
     for line in &street.members {
-        match member(line) {
+        match member(line, &state) {
             Err(why) => found.add(1, "street", format!("member {}: {why}", line.point)),
             Ok(member) => {
+                remark_keys(line, found);
                 if state.members.insert(line.point.clone(), member).is_some() {
                     found.add(1, "street", format!("member {} stands twice", line.point));
                 }
@@ -146,8 +147,52 @@ fn sharing(state: &mut State, number: u64, line: SharingFormLine, found: &mut Fi
     }
 }
 
-fn member(line: &MemberLine) -> Result<Member, String> {
+/// Whoever checks the bills should know whose key was exchanged, and when.
+fn remark_keys(line: &MemberLine, found: &mut Findings) {
+    for record in &line.key_changes {
+        let body = &record.change.body;
+        found.remark(format!(
+            "{} has another key from reading {} on: {}",
+            line.point,
+            body.from_seq,
+            hex::encode(body.new_key)
+        ));
+    }
+    for record in &line.key_revocations {
+        let body = &record.revocation.body;
+        found.remark(format!(
+            "a key of {} counts no more after its reading {}: {} ({})",
+            line.point,
+            record.reading_seq,
+            hex::encode(body.key),
+            body.reason
+        ));
+    }
+}
+
+/// The keys of a member: each change signed by both keys, each revocation by its key or the operator.
+fn keys(line: &MemberLine, state: &State) -> Result<KeyRing, String> {
     let key = public_key_from_hex(&line.key).map_err(|error| error.to_string())?;
+    let changes: Vec<_> = line.key_changes.iter().collect();
+    let point = line.point.as_str();
+    let foreign = changes.iter().any(|record| record.change.body.point != point)
+        || line.key_revocations.iter().any(|record| record.revocation.body.point != point);
+    if foreign {
+        return Err("has a change of somebody else's key".to_owned());
+    }
+    let unsigned = line
+        .key_revocations
+        .iter()
+        .any(|record| !rules::is_signed(&record.revocation, &state.domain, state.operator));
+    if unsigned {
+        return Err("a revocation is signed neither by its key nor by the operator".to_owned());
+    }
+    KeyRing::new(key, line.epoch)
+        .with_record(&state.domain, &changes, &line.key_revocations)
+        .map_err(|fault| format!("a change of its key: {fault}"))
+}
+
+fn member(line: &MemberLine, state: &State) -> Result<Member, String> {
     let rewards = line.rewards_before.parse().map_err(|_| "rewards_before is no amount")?;
     let powers = [line.max_import_w, line.max_export_w];
     if powers.iter().any(|power| !(0..=10_000_000).contains(power)) {
@@ -155,7 +200,7 @@ fn member(line: &MemberLine) -> Result<Member, String> {
     }
     Ok(Member {
         line: line.clone(),
-        key,
+        keys: keys(line, state)?,
         seq: 0,
         head: B256::ZERO,
         settled: None,
@@ -195,7 +240,8 @@ fn baseline(state: &mut State, number: u64, line: ReadingLine, found: &mut Findi
     else {
         return found.point(number, "baseline", at, "is of nobody who is enrolled");
     };
-    let verified = match reading.verify_household(&state.domain, &member.key) {
+    let keys = member.keys.for_reading(body.seq, body.time_ms);
+    let verified = match reading.clone().verify_any(&state.domain, keys) {
         Ok(verified) => verified,
         Err(error) => return found.point(number, "baseline", at, error.to_string()),
     };

@@ -2,21 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use ed25519_dalek::VerifyingKey;
 use market::{Cumulative, Mint, Policy, RewardFault, Terms};
 use protocol::{Address, B256, Domain, Totals, merkle};
 use units::{PointId, Slot};
 
 use super::super::line::MemberLine;
-use crate::rules::{Connection, Registers, Revision, StreetGrid, StreetSharing};
+use crate::rules::{Connection, KeyRing, Registers, Revision, StreetGrid, StreetSharing};
 
 /// A member, and how far its readings have come.
 #[derive(Debug)]
 pub struct Member {
     /// As it is enrolled.
     pub line: MemberLine,
-    /// Its key.
-    pub key: VerifyingKey,
+    /// Its keys, and when each counts.
+    pub keys: KeyRing,
     /// Sequence number of its last reading.
     pub seq: u64,
     /// Digest of its last reading.

@@ -13,7 +13,7 @@ use units::{PointId, Slot};
 
 use super::{ReadFault, Reader, damaged, hash, json};
 use crate::desk::AnchorDraft;
-use crate::rules::{GridForm, StreetGrid};
+use crate::rules::{GridForm, KeyChangeRecord, KeyRevocationRecord, StreetGrid};
 
 /// Readings of one household per question.
 const READINGS_PER_QUESTION: u32 = 256;
@@ -220,6 +220,60 @@ impl Reader {
             return Ok(grid);
         }
         Err(damaged("grid", digest, "its form has another digest"))
+    }
+
+    /// The keys that a household has handed over in an epoch, by number.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn key_changes(
+        &self,
+        point: &PointId,
+        epoch: u32,
+    ) -> Result<Vec<KeyChangeRecord>, ReadFault> {
+        let rows = sqlx::query(
+            "SELECT received_ms, message FROM key_change WHERE point = ?1 AND epoch = ?2 \
+             ORDER BY number",
+        )
+        .bind(point.as_str())
+        .bind(epoch)
+        .fetch_all(&self.pool)
+        .await?;
+        let record = |row: &SqliteRow| {
+            let message: String = row.try_get("message")?;
+            let change = json("key_change", point, &message)?;
+            Ok(KeyChangeRecord { received_ms: row.try_get("received_ms")?, change })
+        };
+        rows.iter().map(record).collect()
+    }
+
+    /// The keys of a household in an epoch that count no more, in the order in which that was said.
+    ///
+    /// # Errors
+    /// [`ReadFault`].
+    pub async fn key_revocations(
+        &self,
+        point: &PointId,
+        epoch: u32,
+    ) -> Result<Vec<KeyRevocationRecord>, ReadFault> {
+        let rows = sqlx::query(
+            "SELECT received_ms, reading_seq, message FROM key_revocation \
+             WHERE point = ?1 AND epoch = ?2 ORDER BY received_ms, key",
+        )
+        .bind(point.as_str())
+        .bind(epoch)
+        .fetch_all(&self.pool)
+        .await?;
+        let record = |row: &SqliteRow| {
+            let reading_seq: i64 = row.try_get("reading_seq")?;
+            let message: String = row.try_get("message")?;
+            Ok(KeyRevocationRecord {
+                received_ms: row.try_get("received_ms")?,
+                reading_seq: u64::try_from(reading_seq).unwrap_or_default(),
+                revocation: json("key_revocation", point, &message)?,
+            })
+        };
+        rows.iter().map(record).collect()
     }
 
     /// The next readings of a household after `seq`, in order; a bounded number of them.

@@ -160,6 +160,7 @@ impl Desk {
                 }
                 Heard::Other
             }
+            Up::KeyChange | Up::KeyRevocation => panic!("nobody changes a key here"),
             Up::Live => {
                 let live: Live = verified_in(&self.operator.domain, &payload);
                 self.lives.push(live);

@@ -1,12 +1,13 @@
 //! The core with everything around it in memory: what it appends, publishes and keeps.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use meter_agent::core::policy::{Style, Wishes};
 use meter_agent::core::zone::Zone;
 use meter_agent::core::{
-    Core, Count, Effect, Entry, Evidence, Flows, HAND_SLACK_MS, Input, Level, Recovered, Registers,
-    Settings,
+    Core, Count, Effect, Entry, Evidence, Flows, HAND_SLACK_MS, Input, Keys, Level, Recovered,
+    Registers, Settings,
 };
 use meter_agent::device::Observed;
 use protocol::{
@@ -41,13 +42,26 @@ pub struct World {
     style: Style,
 }
 
+/// The keys that go with a state: of the household's three, those that it names.
+fn keys(recovered: &Recovered) -> Keys {
+    let history = recovered.state.as_ref().map(|state| state.content().keys.clone());
+    let history = history.unwrap_or_default();
+    let named = |wanted: protocol::B256| {
+        let all = [42, 77, 78].map(|seed| HouseholdKey::from_bytes(&[seed; 32]));
+        all.into_iter().find(|key| key.public().to_bytes() == wanted.0)
+    };
+    let current = history.current().and_then(named).unwrap_or_else(key);
+    let former = history.former().and_then(named).map(Arc::new);
+    Keys { current: Arc::new(current), former }
+}
+
 fn core(operator: &Operator, style: Style, recovered: Recovered, now_ms: i64) -> Core {
     let settings = Settings {
         domain: domain(),
         point: point(),
         epoch: 1,
         operator: operator.address(),
-        key: key(),
+        keys: keys(&recovered),
         steering: None,
         bidding: Some(Wishes {
             style,
@@ -64,6 +78,7 @@ fn core(operator: &Operator, style: Style, recovered: Recovered, now_ms: i64) ->
         slack_ms: HAND_SLACK_MS,
         allow_resetting: false,
         max_waiting: 300,
+        burst: meter_agent::core::BURST,
         clock: ClockStatus::Synchronised,
     };
     Core::new(settings, recovered, now_ms)
