@@ -53,6 +53,10 @@ impl Agent {
         if let Some(overlap_s) = request.rotate
             && request.key == self.present_key()
         {
+            // One change after the other: it waits until the operator has the last one on record.
+            if !self.core.key_history().is_told() {
+                return Ok(());
+            }
             match self.key_files.prepare() {
                 Ok(key) => self.rotate(key, i64::from(overlap_s) * 1_000, running).await?,
                 Err(error) => error!(point = %self.point, %error, "the key is not changed"),

@@ -14,6 +14,7 @@ use meter_agent::state_file::StateFile;
 use meter_agent::{Config, journal};
 use protocol::{B256, Domain, HouseholdKey, KeyText};
 use serde_json::json;
+use units::Slot;
 
 /// How long a running agent is waited for.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -187,7 +188,10 @@ impl Household {
         if json {
             println!("{}", json!({ "waiting": true, "public_key": hex::encode(self.present) }));
         } else {
-            println!("Noted: no agent is running here, it will be done when it starts.");
+            println!(
+                "Noted, but not done yet: no agent is running here, or the operator has not \
+                 confirmed the change before it. It is done as soon as that is so."
+            );
         }
         Ok(())
     }
@@ -238,10 +242,10 @@ fn show(home: &Household, json: bool) -> Result<()> {
     for change in &home.history.changes {
         let body = &change.body;
         println!(
-            "  from reading {} on; before it {}, which counts until {} ms since 1970",
+            "  from reading {} on; before it {}, which counts until {}",
             body.from_seq,
             hex::encode(body.old_key),
-            body.until_ms
+            Slot::at_ms(body.until_ms).next()
         );
     }
     for key in &home.history.revoked {

@@ -85,6 +85,12 @@ impl KeyHistory {
         &self.changes[known.min(self.changes.len())..]
     }
 
+    /// Whether the operator has every change on record, so that another may follow.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        self.untold().is_empty()
+    }
+
     /// Whether the operator has every change and revocation on record.
     #[must_use]
     pub fn is_on_record(&self) -> bool {
