@@ -143,7 +143,10 @@ struct Household {
 
 impl Household {
     fn load(file: &Path) -> Result<Self> {
-        let config = Config::load_settings(file)?;
+        Self::of(Config::load_settings(file)?)
+    }
+
+    fn of(config: Config) -> Result<Self> {
         let state = StateFile::in_folder(&config.data_dir).load(&config.point, config.epoch)?;
         let history = state.map(|state| state.into_content().keys).unwrap_or_default();
         let present = match history.current() {
@@ -180,7 +183,7 @@ impl Household {
         let tries = PATIENCE.as_millis() / LOOK_EVERY.as_millis();
         for _ in 0..tries {
             if !KeyRequest::is_waiting(folder) {
-                let now = Self::load_again(&self.config)?;
+                let now = Self::of(self.config.clone())?;
                 return show(&now, json);
             }
             std::thread::sleep(LOOK_EVERY);
@@ -194,16 +197,6 @@ impl Household {
             );
         }
         Ok(())
-    }
-
-    fn load_again(config: &Config) -> Result<Self> {
-        let state = StateFile::in_folder(&config.data_dir).load(&config.point, config.epoch)?;
-        let history = state.map(|state| state.into_content().keys).unwrap_or_default();
-        let present = match history.current() {
-            Some(key) => key,
-            None => B256::from(key_file::load(&config.key_file())?.public().to_bytes()),
-        };
-        Ok(Self { config: config.clone(), history, present })
     }
 }
 
