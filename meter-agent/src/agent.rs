@@ -1,6 +1,7 @@
 //! The shell: carries messages, registers and time to the [`Core`] and does what it says, in order.
 
 mod keys;
+mod steering;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,14 +12,13 @@ use protocol::{Domain, MAX_MESSAGE_BYTES, Topic, Up};
 use rumqttc::v5::mqttbytes::QoS;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, error, info, warn};
 use units::{CommunityId, PointId, Slot};
 
 use crate::chance::Chance;
 use crate::config::{Config, ConfigError, Role};
 use crate::control::hand::Hand;
-use crate::control::{Setpoint, Wanted};
 use crate::core::{Core, Effect, Input, Level, Status};
 use crate::disk::{Disk, DiskError};
 use crate::house::House;
@@ -32,6 +32,8 @@ use crate::proxy::{Proxy, ProxyError};
 use crate::running::{EdgeReading, Event, Running, Steady, due};
 use crate::streams::serve_stream;
 use crate::terms::{house, leaves, max_ages_ms, settings};
+
+use steering::Grip;
 
 /// Reports and events that may wait.
 const QUEUE: usize = 64;
@@ -47,11 +49,6 @@ pub const CONFIRMATION: &str = "confirm-jumps";
 /// How long the tasks get to take their leave, real time; and where a device is to be given back.
 const FAREWELL: Duration = Duration::from_millis(500);
 const HANDING_BACK: Duration = Duration::from_secs(3);
-
-/// How long a setpoint stands without a further look at the meters: so many polls, and never less than
-/// the time, real time.
-const LOOKS: u32 = 5;
-const LEAST_TRUST: Duration = Duration::from_secs(15);
 
 /// Why the agent does not run or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +92,8 @@ pub struct Agent {
     /// The number of the battery that the owner lets be steered.
     battery: Option<usize>,
     /// Where to say what is wanted of a device, by its number.
-    hands: BTreeMap<usize, watch::Sender<Option<Wanted>>>,
+    hands: BTreeMap<usize, Grip>,
+    connection_w: i64,
     key_files: KeyFiles,
 }
 
@@ -137,8 +135,8 @@ impl Agent {
         let mut hands = BTreeMap::new();
         for (index, leave) in leaves {
             let (sender, wanted) = watch::channel(None);
-            plan.steer(index, Hand::new(leave, wanted, Chance::from_system()));
-            hands.insert(index, sender);
+            plan.steer(index, Hand::new(leave.clone(), wanted, Chance::from_system()));
+            hands.insert(index, Grip { leave, wanted: sender, set: None });
         }
         Ok(Self {
             data_dir: config.data_dir.clone(),
@@ -148,6 +146,7 @@ impl Agent {
             plan,
             battery,
             hands,
+            connection_w: config.connection_w,
             status: watch::Sender::new(core.status().clone()),
             poll_interval: Duration::from_millis(config.poll_interval_ms),
             chance: Chance::from_system(),
@@ -361,44 +360,6 @@ impl Agent {
         self.step(input, running).await?;
         self.want();
         Ok(())
-    }
-
-    /// Says what is wanted of the battery, as the newest figures have it.
-    fn want(&self) {
-        let battery = self.battery.and_then(|index| self.hands.get(&index));
-        let Some(battery) = battery else { return };
-        let Some(at_ms) = self.core.steered_by_ms() else { return };
-        let setpoint = self.core.steer(self.clock.now_ms());
-        let trust = LEAST_TRUST.max(self.poll_interval * LOOKS);
-        battery.send_replace(Some(Wanted { at_ms, setpoint, until: Instant::now() + trust }));
-    }
-
-    /// Takes what came of a setpoint.
-    async fn steered(
-        &mut self,
-        index: usize,
-        at_ms: i64,
-        outcome: Result<Option<Setpoint>, String>,
-        running: &mut Running,
-    ) -> Result<(), AgentError> {
-        let point = &self.point;
-        match outcome {
-            Ok(setpoint) => {
-                let value = setpoint.map(Setpoint::value);
-                let before = self.core.status().setpoint_mw;
-                match (before, value) {
-                    (None, Some(_)) => info!(point = %point, "the battery is steered"),
-                    (Some(_), None) => info!(point = %point, "the battery is on its own"),
-                    _ => {}
-                }
-                self.step(Input::Steered(at_ms, value), running).await
-            }
-            Err(reason) => {
-                let device = self.house.device_mut(index).map_or("?", |device| &device.name);
-                warn!(point = %point, device, reason, "cannot be steered");
-                self.step(Input::Steered(at_ms, None), running).await
-            }
-        }
     }
 
     /// Reads the registers of the edge that is due, and hands them over once they are complete.

@@ -263,6 +263,16 @@ impl House {
         Some(power.min(of(battery, Quantity::Power)?).min(of(battery, Quantity::StateOfCharge)?))
     }
 
+    /// What a generator or a charging point needs for its limit: the power at the grid connection, the
+    /// device's own (positive into it), mW, and when the older of both was measured; none while one of
+    /// them is not known.
+    #[must_use]
+    pub fn beside_meter(&self, index: usize, now_ms: i64) -> Option<(i64, i64, i64)> {
+        let (grid_mw, grid_ms) = self.meter()?.present(Quantity::Power, now_ms)?;
+        let (own_mw, own_ms) = self.0.get(index)?.present(Quantity::Power, now_ms)?;
+        Some((grid_mw, own_mw, grid_ms.min(own_ms)))
+    }
+
     /// The registers as they are now; none while the meter has not spoken lately.
     #[must_use]
     pub fn registers_now(&self, now_ms: i64) -> Option<Registers> {
@@ -315,6 +325,10 @@ impl House {
         let battery = self.of(Role::Battery).find(|device| device.steered);
         let slot_ms = Slot::at_ms(from_ms).previous().start_ms();
         let stored_mwh = battery.and_then(|battery| battery.stored_mwh(slot_ms, &count));
+        let charged = self
+            .of(Role::Charger)
+            .map(|device| (device.name.clone(), count(device, Quantity::EnergyImport).0))
+            .collect();
         let power = meter.trails.get(&Quantity::Power).map(|trail| &trail.latest);
         let power_mw = power
             .filter(|power| power.taken_ms >= from_ms)
@@ -337,6 +351,7 @@ impl House {
             produced,
             power_mw,
             stored_mwh,
+            charged,
             identity: meter.identity.clone(),
             device_offset_ms,
             samples: named("import", import_samples)

@@ -4,12 +4,14 @@
 //! made from an [`Enabled`], and an `Enabled` is made from nothing but a checked `[device.control]`
 //! table of the owner's file. The side that reads has no function that writes, the proxy neither.
 //!
-//! What to set is decided by pure functions ([`follow`]); [`hand`] carries it to the device, writes it
+//! What to set is decided by pure functions ([`follow`] for a battery, [`guard`] for the limits of
+//! generators and charging points); [`hand`] carries it to the device, writes it
 //! again before the device's own watchdog runs out, and gives the device back when nobody has asked
 //! for anything lately, when the agent ends, and when it must not be trusted any more.
 
 mod enabled;
 pub mod follow;
+pub mod guard;
 pub(crate) mod hand;
 
 pub use enabled::{Enabled, Setpoint};

@@ -17,6 +17,8 @@ pub const IMPORT: &str = "import";
 pub const EXPORT: &str = "export";
 /// Before the name of the generator whose production a register counts.
 pub const PRODUCED: &str = "produced.";
+/// Before the name of the charging point whose energy a register counts.
+pub const CHARGED: &str = "charged.";
 
 /// From where on a meter's clock is worth a warning, and from where on it casts doubt on ours.
 const CLOCK_OFFSET_WARNING_MS: u64 = 5_000;
@@ -244,6 +246,9 @@ impl Core {
         for (device, seen) in &registers.produced {
             self.look_at(&format!("{PRODUCED}{device}"), seen, registers.taken_ms, effects);
         }
+        for (device, seen) in &registers.charged {
+            self.look_at(&format!("{CHARGED}{device}"), seen, registers.taken_ms, effects);
+        }
         self.note_clocks(registers, effects);
         let mut clamped = Clamped(false);
         for standing in settled? {
@@ -316,7 +321,7 @@ impl Core {
         Bounds { limit_w: self.settings.connection_w, slack_ms: self.settings.slack_ms }
     }
 
-    /// Looks at a generator's counter.
+    /// Looks at the counter of a generator or a charging point.
     fn look_at(
         &mut self,
         id: &str,

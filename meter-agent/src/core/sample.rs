@@ -40,6 +40,8 @@ pub struct Registers {
     pub produced: BTreeMap<String, Observed<Count>>,
     /// Power at the grid connection then, mW, positive = from the grid, when it was measured too.
     pub power_mw: Option<i64>,
+    /// Energy that vehicles were charged with, by charging point.
+    pub charged: BTreeMap<String, Observed<Count>>,
     /// What went into a steered battery less what came out of it, ever, mWh.
     pub stored_mwh: Option<i64>,
     /// Which device the meter is, by its own word.
@@ -71,6 +73,7 @@ impl Registers {
             produced: BTreeMap::new(),
             power_mw: None,
             stored_mwh: None,
+            charged: BTreeMap::new(),
             identity: None,
             device_offset_ms: None,
             samples: Vec::new(),

@@ -299,6 +299,9 @@ fn parts(config: &Config) -> Vec<Part> {
         parts.push(power("battery", "Battery power"));
         parts.push(measured("soc", "Battery", "soc_percent", "battery", "%"));
     }
+    if has(Role::Charger) {
+        parts.push(power("charger", "Car charging"));
+    }
     parts
 }
 

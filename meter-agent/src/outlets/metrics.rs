@@ -101,11 +101,13 @@ fn flows(picture: &Picture) -> [Metric; 4] {
         Metric::new(
             "streetwatt_power_watts",
             "gauge",
-            "Present power; grid: positive = from the grid, pv: producing, battery: charging.",
+            "Present power; grid: positive = from the grid, pv: producing, battery: charging, \
+             charger: charging a vehicle.",
         )
         .sample(&[("of", "grid")], watts(flows.power_mw))
         .sample(&[("of", "pv")], watts(flows.pv_mw))
-        .sample(&[("of", "battery")], watts(flows.battery_mw)),
+        .sample(&[("of", "battery")], watts(flows.battery_mw))
+        .sample(&[("of", "charger")], watts(flows.charger_mw)),
         registers,
         Metric::new("streetwatt_battery_charge_ratio", "gauge", "State of charge, 0 to 1.")
             .sample(&[], flows.soc_permille.map(|permille| decimal(permille, 3))),

@@ -127,12 +127,14 @@ impl Picture {
             Some(format!("{:?}:{wh}", register.strip_prefix(PRODUCED)?))
         });
         let produced: Vec<String> = produced.collect();
-        let Flows { power_mw, pv_mw, battery_mw, soc_permille, voltage_mv, .. } = self.flows;
+        let Flows { power_mw, pv_mw, battery_mw, charger_mw, soc_permille, voltage_mv, .. } =
+            self.flows;
         let fields = [
             ("time_ms", self.taken_ms.to_string()),
             ("power_w", watts(power_mw)),
             ("pv_w", watts(pv_mw)),
             ("battery_w", watts(battery_mw)),
+            ("charger_w", watts(charger_mw)),
             ("soc_percent", decimal(soc_permille, 1)),
             ("voltage_v", decimal(voltage_mv, 3)),
             ("import_wh", number(self.wh(IMPORT))),

@@ -249,3 +249,52 @@ async fn nothing_is_written_to_a_device_that_is_not_enabled() {
     agent.await.expect("ends").expect("without a fault");
     assert_eq!((device.functions(), device.writes()), (vec![3], vec![]));
 }
+
+/// A charging point behind a small connection: its limit follows what is left of it, and it is given
+/// back when the agent ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_charging_point_takes_what_the_connection_has_left() {
+    let device = Device::start().await;
+    // 8 kW from the grid, of which 5 kW charge the car.
+    device.put(9, 3, 40_000, &sunspec(&[(1, &[0; 66]), (203, &meter_203(5_000, 0, 8_000))]));
+    for (at, words) in [(5, &[7][..]), (6, &[70, 70, 70]), (10, &[230, 230, 230])] {
+        device.put(UNIT, 4, at, words);
+    }
+    device.put(UNIT, 4, 9, &[0]);
+    device.put(UNIT, 4, 13, &[0]);
+    device.put(UNIT, 4, 14, &[5_000, 0, 0, 0, 77]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let cable = Cable::to(broker().await).await;
+    let mut config = config(folder.path(), &device.host(), &cable, "street-charger");
+    (config.poll_interval_ms, config.connection_w) = (100, 10_000);
+    config.devices[0].unit = Some(9);
+    config.devices.push(DeviceConfig {
+        host: Some(device.host()),
+        ..steered(&map("heidelberg-ec"), Some(30))
+    });
+    config.check().expect("right");
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let agent = tokio::spawn(meter_agent::run(config, Clock::system(), stopped));
+    let written = async {
+        loop {
+            let last = device.writes().into_iter().rev().find(|(_, _, at, _)| *at == 261);
+            if let Some((.., words)) = last {
+                return words;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let words = tokio::time::timeout(Duration::from_secs(10), written).await.expect("written");
+    // 7 kW on three phases.
+    assert_eq!(words, [101]);
+    let standing = device.writes().len();
+    // Nothing changes: nothing is written again before a third of the watchdog.
+    let asked = device.requests();
+    while device.requests() < asked + 40 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(device.writes().len(), standing);
+    stop.send_replace(true);
+    agent.await.expect("ends").expect("without a fault");
+    assert_eq!(device.writes().last(), Some(&(UNIT, 6, 261, vec![160])), "given back");
+}
