@@ -12,7 +12,7 @@ use crate::modbus::Place;
 use crate::serial::SerialConfig;
 
 /// Most devices of a household.
-const MAX_DEVICES: usize = 64;
+const MAX_DEVICES: usize = 256;
 
 /// What a device is to the household.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

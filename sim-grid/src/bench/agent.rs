@@ -1,27 +1,41 @@
-//! What one household's agent costs: its own process, memory, processor time and file size.
+//! What one household's agent costs: its own process, memory, processor time and file size, with
+//! the devices of a house and with many more.
 //!
 //! The agent that is measured is the program as it is installed, in a street where everything else
 //! is there, at the demo's speed: it polls its devices every second as in real life, but goes
 //! through a whole slot, from the order to the verified bill, in ten seconds instead of fifteen
-//! minutes.
+//! minutes. Slot edges, at which every device is read out of turn, come ninety times as often.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clock::{Clock, ClockConfig};
 use controller::http::events::Event;
+use meter_agent::Config;
+use meter_agent::config::{DeviceConfig, Role};
+use meter_agent::journal::{self, Journal};
+use meter_agent::outlets::MetricsConfig;
+use protocol::{Domain, Quality};
 use serde::Serialize;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::broadcast;
+use tokio::task::JoinSet;
 use units::{PointId, Slot};
 
-use crate::demo::{Demo, DemoOptions, SharingChoice};
+use super::process::{AgentProcess, ProcessorTime, Usage};
+use crate::demo::{self, Demo, DemoOptions, SharingChoice};
+use crate::scenario::Scenario;
+use crate::street::{Street, StreetError, StreetOptions};
 
-/// How long the agent is watched at least, real time.
-const WATCHED: Duration = Duration::from_secs(10);
+/// Devices of the households that are measured beside one with its own.
+const DEVICES: [usize; 2] = [20, 200];
+/// How long an agent is watched at least, real time: three slots.
+const WATCHED: Duration = Duration::from_secs(30);
 /// Market milliseconds per real one: a slot in ten seconds.
 const SPEED: i32 = 90;
 /// From the start of the street to the end of its first slot, real time: long enough to get
@@ -31,6 +45,8 @@ const LEAD_MS: i64 = 5_000;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(20);
+/// Longest text of metrics, bytes.
+const MOST_METRICS: u64 = 1 << 20;
 
 /// Which street, and which programs.
 #[derive(Debug, Clone)]
@@ -48,10 +64,30 @@ pub struct AgentLoad {
 /// What the agent cost, and how large the programs are.
 #[derive(Debug, Serialize)]
 pub struct AgentCost {
-    /// Devices that it polls once a second of real time, over Modbus TCP.
+    /// By number of devices.
+    pub loads: Vec<LoadCost>,
+    /// Programs and their size, bytes.
+    pub programs: Vec<ProgramSize>,
+}
+
+/// What the agent of a household with so many devices cost.
+#[derive(Debug, Serialize)]
+pub struct LoadCost {
+    /// Devices that it polls once a second of real time, over Modbus TCP, each house on a
+    /// connection of its own.
     pub devices: usize,
+    /// From the start of the process to the first signed reading on the disk, milliseconds.
+    pub cold_start_ms: f64,
     /// How long it was watched, seconds; a slot passes in ten.
     pub watched_s: f64,
+    /// Slots that ended meanwhile.
+    pub edges: usize,
+    /// Of them, those without a measured reading of the meter or without every generator's register.
+    pub missed_edges: usize,
+    /// Usable answers per second of the device that gave the fewest.
+    pub fewest_answers_per_s: f64,
+    /// Polls without a usable answer, of all devices.
+    pub failures: u64,
     /// Resident memory at the end, KiB.
     pub resident_kib: u64,
     /// Most resident memory it ever had, KiB.
@@ -63,8 +99,6 @@ pub struct AgentCost {
     /// Processor time per second while it was watched, milliseconds; absent where the system does
     /// not keep account of it.
     pub cpu_ms_per_s: Option<f64>,
-    /// Programs and their size, bytes.
-    pub programs: Vec<ProgramSize>,
 }
 
 /// A program file.
@@ -76,7 +110,8 @@ pub struct ProgramSize {
     pub bytes: u64,
 }
 
-/// Starts a street, swaps one household's agent for a process of its own, and watches it.
+/// Starts a street, swaps one household's agent for a process of its own, and watches it with
+/// ever more devices to read.
 ///
 /// # Errors
 /// What does not start, does not happen in time, or cannot be read.
@@ -105,14 +140,20 @@ pub async fn measure(load: &AgentLoad, folder: &Path) -> anyhow::Result<AgentCos
         clock: Some(anchor),
     };
     let mut demo = Demo::start(options, clock.clone()).await?;
-    let (point, devices) = busiest(&demo)?;
-    let events = demo.controller.events.subscribe();
+    let hall = Hall::open(load, *DEVICES.last().expect("a table"), &clock).await?;
+    let point = busiest(&demo)?;
     let household = demo.households.remove(&point).context("every house has an agent")?;
-    let config = household.file().to_owned();
+    let config = Config::load(household.file())?;
     household.stop().await;
-    tracing::info!("watching the agent of {point} through a slot");
-    let process = AgentProcess::start(&load.programs.join("meter-agent"), &config, folder)?;
-    let watched = tokio::select! {
+    let watch = Watch {
+        config,
+        point,
+        clock: clock.clone(),
+        events: demo.controller.events.subscribe(),
+        program: load.programs.join("meter-agent"),
+        folder: folder.to_owned(),
+    };
+    let loads = tokio::select! {
         ended = demo.street.run(&clock, None) => {
             ended?;
             bail!("the scenario ends before the agent is measured");
@@ -121,190 +162,225 @@ pub async fn measure(load: &AgentLoad, folder: &Path) -> anyhow::Result<AgentCos
             failed?;
             bail!("the controller stopped");
         }
-        watched = watch(process, &point, events) => watched?,
+        loads = watch.all(&hall) => loads?,
     };
     demo.stop().await?;
-    let Watched { seconds, cpu_ns, usage } = watched;
-    Ok(AgentCost {
-        devices,
-        watched_s: seconds,
-        resident_kib: usage.resident_kib,
-        peak_resident_kib: usage.peak_resident_kib,
-        own_kib: usage.own_kib,
-        threads: usage.threads,
-        cpu_ms_per_s: cpu_ns.map(|nanoseconds| nanoseconds / 1e6 / seconds),
-        programs,
-    })
+    Ok(AgentCost { loads, programs })
 }
 
 /// The house with the most devices behind its Modbus port.
-fn busiest(demo: &Demo) -> anyhow::Result<(PointId, usize)> {
+fn busiest(demo: &Demo) -> anyhow::Result<PointId> {
     let faces = demo.street.faces().iter();
     let busiest = faces.max_by_key(|face| face.kind.units().len()).context("an empty street")?;
-    let devices = busiest.kind.units().len();
-    ensure!(devices > 0, "no house of this street speaks Modbus");
-    Ok((busiest.customer.clone(), devices))
+    ensure!(!busiest.kind.units().is_empty(), "no house of this street speaks Modbus");
+    Ok(busiest.customer.clone())
 }
 
+/// Further streets, whose inverters and batteries the agent reads as if they were its own.
+struct Hall {
+    devices: Vec<DeviceConfig>,
+    /// They end when this is dropped.
+    _streets: JoinSet<Result<(), StreetError>>,
+}
+
+impl Hall {
+    /// Opens streets until there are `most` devices.
+    async fn open(load: &AgentLoad, most: usize, clock: &Clock) -> anyhow::Result<Self> {
+        let scenario = Arc::new(Scenario::load(&load.scenario)?);
+        let (mut devices, mut streets) = (Vec::new(), JoinSet::new());
+        while devices.len() < most {
+            let seed = load.seed + 1 + u64::try_from(streets.len())?;
+            let options = StreetOptions::new(seed, load.slot);
+            let mut street = Street::start(Arc::clone(&scenario), &options).await?;
+            let before = devices.len();
+            for device in street.faces().iter().flat_map(|face| demo::devices(face, None)) {
+                if device.role != Role::Meter {
+                    devices.push(DeviceConfig { name: format!("d{}", devices.len()), ..device });
+                }
+            }
+            ensure!(devices.len() > before, "no house of this street has an inverter");
+            let clock = clock.clone();
+            streets.spawn(async move { street.run(&clock, None).await });
+        }
+        Ok(Self { devices, _streets: streets })
+    }
+}
+
+/// One household, watched.
+struct Watch {
+    config: Config,
+    point: PointId,
+    clock: Clock,
+    events: broadcast::Receiver<Event>,
+    program: PathBuf,
+    folder: PathBuf,
+}
+
+/// What the system and the agent itself said in the end.
 struct Watched {
-    seconds: f64,
+    elapsed: Duration,
     cpu_ns: Option<f64>,
     usage: Usage,
+    fewest_answers: u64,
+    failures: u64,
 }
 
-/// Watches the process for [`WATCHED`] and until it has verified a bill.
-async fn watch(
-    mut process: AgentProcess,
-    point: &PointId,
-    mut events: broadcast::Receiver<Event>,
-) -> anyhow::Result<Watched> {
-    let started = clock::stopwatch();
-    let mut cpu = ProcessorTime::default();
-    cpu.note(&process);
-    let before = cpu.total_ns();
-    let mut has_verified = false;
-    loop {
-        tokio::time::sleep(LOOK).await;
-        process.must_run()?;
-        cpu.note(&process);
-        while let Ok(event) = events.try_recv() {
-            match event {
-                Event::Audit { point: of, verified, .. } if of == *point => {
-                    ensure!(verified, "a bill of {point} does not hold\n{}", process.said());
-                    has_verified = true;
+impl Watch {
+    /// Every load in turn; the household's journal goes on.
+    async fn all(mut self, hall: &Hall) -> anyhow::Result<Vec<LoadCost>> {
+        let own = self.config.devices.clone();
+        let mut costs = Vec::new();
+        for devices in [own.len()].into_iter().chain(DEVICES) {
+            tracing::info!("watching the agent of {} with {devices} devices", self.point);
+            let further = hall.devices.iter().take(devices.saturating_sub(own.len()));
+            self.config.devices = own.iter().chain(further).cloned().collect();
+            costs.push(self.one().await?);
+        }
+        Ok(costs)
+    }
+
+    /// Starts the agent right after an edge and watches it for [`WATCHED`] and until it has verified
+    /// a bill.
+    async fn one(&mut self) -> anyhow::Result<LoadCost> {
+        let metrics = demo::free_address()?;
+        self.config.metrics = Some(MetricsConfig { listen: metrics });
+        let file = self.folder.join("measured.toml");
+        std::fs::write(&file, self.config.to_toml())?;
+        let first = Slot::at_ms(self.clock.now_ms());
+        self.clock.sleep_until(first.end_ms()).await;
+        let started = clock::stopwatch();
+        let mut process = AgentProcess::start(&self.program, &file, &self.folder)?;
+        while self.last_read()? != Some(first) {
+            process.must_run()?;
+            ensure!(started.elapsed() < PATIENCE, "no reading in time\n{}", process.said());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let cold_start_ms = started.elapsed().as_secs_f64() * 1e3;
+        let watched = self.watch(&mut process, metrics).await?;
+        drop(process);
+        let Watched { elapsed, cpu_ns, usage, fewest_answers, failures } = watched;
+        let (edges, missed_edges) = self.edges_since(first)?;
+        Ok(LoadCost {
+            devices: self.config.devices.len(),
+            cold_start_ms,
+            watched_s: elapsed.as_secs_f64(),
+            edges,
+            missed_edges,
+            fewest_answers_per_s: super::per_second(usize::try_from(fewest_answers)?, elapsed),
+            failures,
+            resident_kib: usage.resident_kib,
+            peak_resident_kib: usage.peak_resident_kib,
+            own_kib: usage.own_kib,
+            threads: usage.threads,
+            cpu_ms_per_s: cpu_ns.map(|nanoseconds| nanoseconds / 1e6 / elapsed.as_secs_f64()),
+        })
+    }
+
+    async fn watch(
+        &mut self,
+        process: &mut AgentProcess,
+        metrics: SocketAddr,
+    ) -> anyhow::Result<Watched> {
+        let started = clock::stopwatch();
+        let before = Answers::of(metrics).await?;
+        let mut cpu = ProcessorTime::default();
+        cpu.note(process);
+        let cpu_before = cpu.total_ns();
+        let mut has_verified = false;
+        while !has_verified || started.elapsed() < WATCHED {
+            tokio::time::sleep(LOOK).await;
+            process.must_run()?;
+            cpu.note(process);
+            let point = &self.point;
+            while let Ok(event) = self.events.try_recv() {
+                match event {
+                    Event::Audit { point: of, verified, .. } if of == *point => {
+                        ensure!(verified, "a bill of {point} does not hold\n{}", process.said());
+                        has_verified = true;
+                    }
+                    _ => {}
                 }
+            }
+            if started.elapsed() >= PATIENCE {
+                bail!("the agent of {point} has not verified a bill in time\n{}", process.said());
+            }
+        }
+        let elapsed = started.elapsed();
+        let cpu_ns = cpu.total_ns().zip(cpu_before).map(|(after, before)| after - before);
+        let (fewest_answers, failures) = Answers::of(metrics).await?.since(&before);
+        Ok(Watched { elapsed, cpu_ns, usage: process.usage()?, fewest_answers, failures })
+    }
+
+    fn last_read(&self) -> anyhow::Result<Option<Slot>> {
+        let newest = Journal::peek(&self.config.data_dir, self.config.epoch)?;
+        Ok(newest.map(|entry| Slot::new(entry.reading.body.slot)))
+    }
+
+    /// Edges from that of `first` on, and how many of them were missed.
+    fn edges_since(&self, first: Slot) -> anyhow::Result<(usize, usize)> {
+        let domain = Domain::new(self.config.community.clone());
+        let entries = journal::read(&self.config.data_dir, &domain, self.config.epoch)?;
+        let last = entries.last().map_or(first, |entry| Slot::new(entry.reading.body.slot));
+        let mut edges = 0;
+        let mut missed = 0;
+        for slot in first.number()..=last.number() {
+            let found = entries.iter().find(|entry| entry.reading.body.slot == slot);
+            // The first one after a pause is bridged, as it must be.
+            let is_read = found.is_some_and(|entry| {
+                let reading = &entry.reading.body;
+                let measured = reading.quality == Quality::Measured.to_string();
+                (measured || slot == first.number()) && !reading.produced_wh.is_empty()
+            });
+            edges += 1;
+            missed += usize::from(!is_read);
+        }
+        Ok((edges, missed))
+    }
+}
+
+/// What the agent says of its devices in its own metrics: answers and failures of each.
+#[derive(Debug, PartialEq, Eq)]
+struct Answers(BTreeMap<String, (u64, u64)>);
+
+impl Answers {
+    /// Asks a running agent.
+    async fn of(metrics: SocketAddr) -> anyhow::Result<Self> {
+        let mut stream = TcpStream::connect(metrics).await.context("the agent's metrics")?;
+        let question =
+            format!("GET /metrics HTTP/1.1\r\nHost: {metrics}\r\nConnection: close\r\n\r\n");
+        stream.write_all(question.as_bytes()).await?;
+        let mut text = String::new();
+        stream.take(MOST_METRICS).read_to_string(&mut text).await?;
+        let answers = Self::parse(&text);
+        ensure!(!answers.0.is_empty(), "no device in the agent's metrics:\n{text}");
+        Ok(answers)
+    }
+
+    fn parse(text: &str) -> Self {
+        let mut by_device = BTreeMap::new();
+        for line in text.lines() {
+            let parts = line.split_once("{device=\"").and_then(|(name, rest)| {
+                let (device, rest) = rest.split_once('"')?;
+                Some((name, device, rest.rsplit_once(' ')?.1.parse::<u64>().ok()?))
+            });
+            let Some((name, device, value)) = parts else { continue };
+            let entry: &mut (u64, u64) = by_device.entry(device.to_owned()).or_default();
+            match name {
+                "streetwatt_device_answers_total" => entry.0 = value,
+                "streetwatt_device_failures_total" => entry.1 = value,
                 _ => {}
             }
         }
-        if has_verified && started.elapsed() >= WATCHED {
-            break;
-        }
-        if started.elapsed() >= PATIENCE {
-            bail!("the agent of {point} has not verified a bill in time\n{}", process.said());
-        }
-    }
-    let seconds = started.elapsed().as_secs_f64();
-    let cpu_ns = cpu.total_ns().zip(before).map(|(after, before)| after - before);
-    Ok(Watched { seconds, cpu_ns, usage: process.usage()? })
-}
-
-/// A running agent; killed when dropped, which is an end that it is made for.
-struct AgentProcess {
-    child: Child,
-    log: PathBuf,
-}
-
-impl AgentProcess {
-    fn start(program: &Path, config: &Path, folder: &Path) -> anyhow::Result<Self> {
-        let log = folder.join("agent.log");
-        let said = File::create(&log)?;
-        let child = Command::new(program)
-            .arg("run")
-            .arg("--config")
-            .arg(config)
-            .stdin(Stdio::null())
-            .stdout(said.try_clone()?)
-            .stderr(said)
-            .spawn()
-            .with_context(|| format!("{} does not start", program.display()))?;
-        Ok(Self { child, log })
+        Self(by_device)
     }
 
-    fn must_run(&mut self) -> anyhow::Result<()> {
-        match self.child.try_wait()? {
-            None => Ok(()),
-            Some(status) => bail!("the agent stopped with {status}\n{}", self.said()),
-        }
+    /// What has come since: the answers of the device that gave the fewest, and the failures of all.
+    fn since(&self, before: &Self) -> (u64, u64) {
+        let old = |device: &String| before.0.get(device).copied().unwrap_or_default();
+        let answers = self.0.iter().map(|(device, (answers, _))| answers - old(device).0);
+        let failures = self.0.iter().map(|(device, (_, failures))| failures - old(device).1);
+        (answers.min().unwrap_or(0), failures.sum())
     }
-
-    /// The last lines of what it wrote.
-    fn said(&self) -> String {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(20)..].join("\n")
-    }
-
-    fn file(&self, name: &str) -> anyhow::Result<String> {
-        let path = format!("/proc/{}/{name}", self.child.id());
-        std::fs::read_to_string(&path)
-            .with_context(|| format!("{path} cannot be read; the agent is measured on Linux only"))
-    }
-
-    fn usage(&self) -> anyhow::Result<Usage> {
-        Usage::parse(&self.file("status")?).context("/proc/PID/status has another form")
-    }
-}
-
-impl Drop for AgentProcess {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Memory and threads of a process.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Usage {
-    pub(super) resident_kib: u64,
-    pub(super) peak_resident_kib: u64,
-    own_kib: u64,
-    threads: u64,
-}
-
-impl Usage {
-    /// Of this process.
-    pub(super) fn here() -> Option<Self> {
-        Self::parse(&std::fs::read_to_string("/proc/self/status").ok()?)
-    }
-
-    /// Reads `/proc/PID/status` (proc(5)).
-    fn parse(status: &str) -> Option<Self> {
-        let field = |name: &str| {
-            let line =
-                status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-            line.trim().trim_end_matches("kB").trim_end().parse().ok()
-        };
-        Some(Self {
-            resident_kib: field("VmRSS")?,
-            peak_resident_kib: field("VmHWM")?,
-            own_kib: field("RssAnon")?,
-            threads: field("Threads")?,
-        })
-    }
-}
-
-/// Processor time of a process by thread. Its own account in `/proc/PID/stat` is kept in hundredths
-/// of a second, in which an agent that sleeps nearly always is not seen at all.
-#[derive(Default)]
-struct ProcessorTime {
-    /// By thread id, nanoseconds; threads that have ended keep what they had when last seen.
-    threads: BTreeMap<u32, u64>,
-}
-
-impl ProcessorTime {
-    /// Notes `/proc/PID/task/TID/schedstat` of all threads.
-    fn note(&mut self, process: &AgentProcess) {
-        let folder = format!("/proc/{}/task", process.child.id());
-        for thread in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            let id = thread.file_name().to_str().and_then(|name| name.parse().ok());
-            let text = std::fs::read_to_string(thread.path().join("schedstat")).ok();
-            if let (Some(id), Some(time)) = (id, text.as_deref().and_then(on_processor_ns)) {
-                self.threads.insert(id, time);
-            }
-        }
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "a figure to read")]
-    fn total_ns(&self) -> Option<f64> {
-        let known = !self.threads.is_empty();
-        known.then(|| self.threads.values().sum::<u64>() as f64)
-    }
-}
-
-/// The first field of `schedstat`: time on a processor, nanoseconds. Kernels that do not keep it
-/// say 0.
-fn on_processor_ns(schedstat: &str) -> Option<u64> {
-    schedstat.split_whitespace().next()?.parse().ok().filter(|&time| time > 0)
 }
 
 fn program_sizes(folder: &Path) -> anyhow::Result<Vec<ProgramSize>> {
@@ -326,18 +402,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_systems_words_about_a_process() {
-        assert_eq!(on_processor_ns("74056 3909885 2\n"), Some(74_056));
-        assert_eq!(on_processor_ns("0 0 0\n"), None);
-        assert_eq!(on_processor_ns(""), None);
-        let status =
-            "Name:\ta\nVmHWM:\t    1764 kB\nVmRSS:\t    1700 kB\nRssAnon:\t  96 kB\nThreads:\t3\n";
-        let usage = Usage::parse(status).expect("complete");
-        assert_eq!(
-            usage,
-            Usage { resident_kib: 1_700, peak_resident_kib: 1_764, own_kib: 96, threads: 3 }
-        );
-        assert_eq!(Usage::parse("Name:\ta\nVmRSS:\t1 kB\n"), None);
+    fn answers_are_counted_by_device() {
+        let text = |first, second, failed| {
+            format!(
+                "HTTP/1.1 200 OK\r\n\r\n# TYPE streetwatt_device_answers_total counter\n\
+                 streetwatt_device_answers_total{{device=\"a\",role=\"pv\"}} {first}\n\
+                 streetwatt_device_answers_total{{device=\"b\",role=\"pv\"}} {second}\n\
+                 streetwatt_device_failures_total{{device=\"b\",role=\"pv\"}} {failed}\n\
+                 streetwatt_power_watts{{of=\"grid\"}} -5.000\n"
+            )
+        };
+        let [before, after] = [text(10, 9, 1), text(40, 30, 4)].map(|text| Answers::parse(&text));
+        assert_eq!(before.0.len(), 2);
+        assert_eq!(after.since(&before), (21, 3));
     }
 
     #[test]

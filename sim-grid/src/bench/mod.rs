@@ -7,6 +7,7 @@ pub mod agent;
 pub mod books;
 pub mod clearing;
 pub mod peers;
+mod process;
 pub mod readings;
 pub mod speed;
 pub mod street;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::agent::AgentCost;
+use super::agent::{AgentCost, LoadCost};
 use super::clearing::ClearingCost;
 use super::readings::ReadingCost;
 use super::speed::{Figure, Goal, Share, Unit};
@@ -177,22 +177,29 @@ fn street(text: &mut String, cost: &StreetCost) {
 }
 
 fn agent(text: &mut String, cost: &AgentCost) {
-    line(
-        text,
-        format_args!(
-            "\nAgent process ({} Modbus devices polled each second, a slot in 10 s, watched for {:.0} s)",
-            cost.devices, cost.watched_s
-        ),
-    );
-    let mut row = |what: &str, value: String| line(text, format_args!("  {what:<54} {value:>13}"));
-    row("resident memory", mebibytes(cost.resident_kib * 1_024));
-    row("most resident memory", mebibytes(cost.peak_resident_kib * 1_024));
-    row("of it not from the program file", mebibytes(cost.own_kib * 1_024));
-    row("threads", cost.threads.to_string());
-    let cpu = cost.cpu_ms_per_s.map_or_else(|| "unknown".to_owned(), |ms| format!("{ms:.1} ms"));
-    row("processor time per second", cpu);
+    line(text, format_args!("\nAgent process (Modbus devices polled each second, a slot in 10 s)"));
+    let mut row = |what: &str, goal: &str, value: &dyn Fn(&LoadCost) -> String| {
+        let cells: String = cost.loads.iter().map(|load| format!(" {:>11}", value(load))).collect();
+        line(text, format_args!("  {what:<40} {goal:<14}{cells}"));
+    };
+    row("devices", "", &|load| load.devices.to_string());
+    row("start to first signed reading", "<= 1 s", &|load| duration(load.cold_start_ms * 1e3));
+    row("slot edges missed", "0", &|load| format!("{} of {}", load.missed_edges, load.edges));
+    row("answers/s of the slowest device", "1", &|load| {
+        format!("{:.2}", load.fewest_answers_per_s)
+    });
+    row("polls without an answer", "0", &|load| load.failures.to_string());
+    row("resident memory", "<= 20 MiB", &|load| mebibytes(load.resident_kib * 1_024));
+    row("most resident memory", "", &|load| mebibytes(load.peak_resident_kib * 1_024));
+    row("of it not from the program file", "", &|load| mebibytes(load.own_kib * 1_024));
+    row("threads", "", &|load| load.threads.to_string());
+    row("part of one core", "<= 3 %", &|load| {
+        load.cpu_ms_per_s.map_or_else(|| "unknown".to_owned(), |ms| format!("{:.2} %", ms / 10.0))
+    });
+    row("watched", "", &|load| format!("{:.0} s", load.watched_s));
     for program in &cost.programs {
-        row(&format!("program file {}", program.name), mebibytes(program.bytes));
+        let what = format!("program file {}", program.name);
+        line(text, format_args!("  {what:<54} {:>11}", mebibytes(program.bytes)));
     }
 }
 
@@ -261,6 +268,26 @@ mod tests {
         ]
     }
 
+    fn agent_cost() -> AgentCost {
+        AgentCost {
+            loads: vec![agent::LoadCost {
+                devices: 20,
+                cold_start_ms: 412.5,
+                watched_s: 30.2,
+                edges: 4,
+                missed_edges: 1,
+                fewest_answers_per_s: 0.987,
+                failures: 7,
+                resident_kib: 8_192,
+                peak_resident_kib: 9_216,
+                own_kib: 2_048,
+                threads: 2,
+                cpu_ms_per_s: Some(4.25),
+            }],
+            programs: vec![agent::ProgramSize { name: "meter-agent", bytes: 4_946_144 }],
+        }
+    }
+
     fn report() -> Report {
         let spread = |best_us: f64| Spread { runs: 3, best_us, median_us: best_us * 1.5 };
         Report {
@@ -315,16 +342,7 @@ mod tests {
                 bills_verified: 984,
                 epochs: 6,
             }),
-            agent: Some(AgentCost {
-                devices: 3,
-                watched_s: 16.2,
-                resident_kib: 8_192,
-                peak_resident_kib: 9_216,
-                own_kib: 2_048,
-                threads: 2,
-                cpu_ms_per_s: Some(4.25),
-                programs: vec![agent::ProgramSize { name: "meter-agent", bytes: 4_946_144 }],
-            }),
+            agent: Some(agent_cost()),
             seconds: 61.4,
         }
     }
@@ -351,7 +369,9 @@ mod tests {
             "882 orders, 129 kWh traded, 984 bills verified, 6 epochs anchored",
             "8.0 MiB",
             "9.0 MiB",
-            "4.2 ms",
+            "0.42 %",
+            "1 of 4",
+            "0.99",
             "4.7 MiB",
             "measured in 61 s",
         ] {

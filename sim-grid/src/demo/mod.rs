@@ -20,7 +20,7 @@ use units::{PointId, Slot};
 
 pub use households::Household;
 pub use plan::WATCHDOG_S;
-pub(crate) use plan::{Plan, free_address};
+pub(crate) use plan::{Plan, devices, free_address};
 pub use sharing::{KeyKind, SharingChoice};
 
 use crate::faces::{BrokerUrl, FaceKind};

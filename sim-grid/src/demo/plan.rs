@@ -255,7 +255,8 @@ fn battery_facts(energy_wh: u32, power_w: u32) -> BatteryConfig {
     }
 }
 
-fn devices(face: &Face, steered_w: Option<u32>) -> Vec<DeviceConfig> {
+/// How an agent reads the devices of a house, and steers its battery up to so many watts.
+pub(crate) fn devices(face: &Face, steered_w: Option<u32>) -> Vec<DeviceConfig> {
     let leave = |power_w| ControlConfig {
         enabled: true,
         max_charge_w: Some(power_w),
@@ -272,8 +273,6 @@ fn devices(face: &Face, steered_w: Option<u32>) -> Vec<DeviceConfig> {
     };
     let mqtt = |map: &str, topic: &str| DeviceConfig {
         mqtt: Some(DeviceMqttConfig { topic: topic.to_owned(), broker: None, max_age_s: 3_600 }),
-        // Tasmota saves its counter once a day; the simulated ones never lose power.
-        allow_resetting: map == "tasmota",
         ..DeviceConfig::new("meter", Role::Meter, map)
     };
     let meter = match &face.kind {

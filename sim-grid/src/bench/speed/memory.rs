@@ -10,8 +10,8 @@ use market::radial;
 use serde::{Deserialize, Serialize};
 
 use super::{Figure, Goal, Unit, feeder};
-use crate::bench::agent::Usage;
 use crate::bench::books::rank;
+use crate::bench::process::Usage;
 
 /// Lots in the book.
 const LOTS: usize = 1_000_000;
