@@ -1,6 +1,8 @@
 //! `controller`: the street's desk as a program.
 
-use std::io::IsTerminal;
+#[macro_use]
+extern crate terminal;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -55,20 +57,8 @@ enum Command {
     },
 }
 
-/// Colours are for a terminal, unless its owner wants none (<https://no-color.org>).
-fn wants_colour() -> bool {
-    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
-}
-
 fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_default_env()
-                .unwrap_or_else(|_| "info,rumqttd=off,rumqttc=warn".into()),
-        )
-        .with_writer(std::io::stderr)
-        .with_ansi(wants_colour())
-        .init();
+    terminal::log("info,rumqttd=off,rumqttc=warn");
     match execute(Arguments::parse().command) {
         Ok(code) => code,
         Err(error) => {

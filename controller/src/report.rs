@@ -1,5 +1,7 @@
 //! The street in a terminal: one line per settled slot, and one when it is settled again.
 
+use std::io::Write;
+
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use units::{Price, Slot};
@@ -11,22 +13,31 @@ use crate::store::read::Reader;
 /// Prints a line for every settlement and every anchored epoch until the street closes.
 pub async fn print(mut events: broadcast::Receiver<Event>, reader: Reader, json: bool) {
     loop {
-        match events.recv().await {
+        let text = match events.recv().await {
             Ok(Event::Settled(slot) | Event::Corrected(slot)) => {
                 match line(&reader, slot, json).await {
-                    Ok(line) => println!("{line}"),
-                    Err(fault) => tracing::warn!(%slot, %fault, "no summary"),
+                    Ok(line) => line,
+                    Err(fault) => {
+                        tracing::warn!(%slot, %fault, "no summary");
+                        continue;
+                    }
                 }
             }
-            Ok(Event::Anchored(seq)) if json => {
-                println!("{}", serde_json::json!({ "anchored": seq }))
-            }
+            Ok(Event::Anchored(seq)) if json => serde_json::json!({ "anchored": seq }).to_string(),
             Ok(Event::Anchored(seq)) => {
-                println!("                  epoch {seq} is anchored on the chain")
+                format!("                  epoch {seq} is anchored on the chain")
             }
-            Ok(_) => {}
-            Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "summaries were skipped"),
+            Ok(_) => continue,
+            Err(RecvError::Lagged(missed)) => {
+                tracing::warn!(missed, "summaries were skipped");
+                continue;
+            }
             Err(RecvError::Closed) => return,
+        };
+        // The street goes on when nobody looks at the terminal.
+        if let Err(error) = writeln!(std::io::stdout(), "{text}") {
+            tracing::warn!(%error, "summaries cannot be printed any more");
+            return;
         }
     }
 }

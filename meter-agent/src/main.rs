@@ -1,13 +1,14 @@
 //! `meter-agent`: the commands around the library.
 
+#[macro_use]
+extern crate terminal;
+
 mod commands;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
 use commands::Command;
-use tracing_subscriber::EnvFilter;
 
 /// A household's agent in a local energy market: reads the meter, signs what it says, bids for the
 /// next quarter-hour and checks every bill.
@@ -31,19 +32,9 @@ const EXIT_CODES: &str = "Exit codes:
   6  `probe`, `assign`: something answers, and nothing in it fits what it is wanted for
   7  `check --plausible`, `sign-test`: what devices say cannot be true, or it cannot be told";
 
-/// Colours are for a terminal, unless its owner wants none (<https://no-color.org>).
-fn wants_colour() -> bool {
-    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
-}
-
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(wants_colour())
-        .init();
+    terminal::log("info");
     match commands::execute::<Arguments>(arguments.command, arguments.json) {
         Ok(code) => code,
         Err(error) => {

@@ -1,10 +1,11 @@
 //! The simulated street, as a program.
 
-use std::io::IsTerminal;
+#[macro_use]
+extern crate terminal;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 
 mod commands;
 
@@ -28,13 +29,7 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("warn,sim_grid=info,rumqttd=off"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+    terminal::log("warn,sim_grid=info,rumqttd=off");
     let ended = match Cli::parse().command {
         Command::Backtest(args) => commands::backtest::run(&args),
         Command::Bench(args) => commands::bench::run(args).await,

@@ -6,16 +6,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Which of our packages a package may depend on; dev-dependencies count too.
-const EDGES: [(&str, &[&str]); 10] = [
+const EDGES: [(&str, &[&str]); 11] = [
     ("units", &[]),
     ("feeder", &[]),
     ("clock", &[]),
     ("chain", &[]),
+    ("terminal", &[]),
     ("tls", &[]),
     ("protocol", &["units"]),
     ("market", &["units", "feeder"]),
-    ("meter-agent", &["units", "protocol", "market", "chain", "clock", "tls"]),
-    ("controller", &["units", "protocol", "market", "feeder", "chain", "clock", "tls"]),
+    ("meter-agent", &["units", "protocol", "market", "chain", "clock", "terminal", "tls"]),
+    ("controller", &["units", "protocol", "market", "feeder", "chain", "clock", "terminal", "tls"]),
     (
         "sim-grid",
         &[
@@ -25,6 +26,7 @@ const EDGES: [(&str, &[&str]); 10] = [
             "feeder",
             "chain",
             "clock",
+            "terminal",
             "tls",
             "meter-agent",
             "controller",

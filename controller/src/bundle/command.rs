@@ -3,6 +3,7 @@
 use std::io::{BufReader, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use terminal::println;
 
 use chain::{RpcChain, RpcConfig};
 use protocol::{Address, B256};
