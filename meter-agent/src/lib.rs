@@ -16,6 +16,7 @@ pub mod device;
 mod disk;
 mod evidence;
 mod house;
+mod http;
 pub mod journal;
 pub mod key_copy;
 pub mod key_file;

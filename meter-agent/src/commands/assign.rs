@@ -7,11 +7,12 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use clock::Clock;
 use meter_agent::config::{DeviceConfig, Role};
-use meter_agent::onboarding::assign::{AssignError, Draft, device_at, still_missing};
-use meter_agent::onboarding::{Choice, Target, Wanted, choose, probe};
+use meter_agent::device::Library;
+use meter_agent::onboarding::assign::{AssignError, Draft, still_missing};
+use meter_agent::onboarding::{Choice, ProbeReport, Wanted, Whereabouts, choose};
 use serde_json::json;
 
-use super::target::{end_progress, modbus_maps, print_figures, progress, runtime};
+use super::target::{end_progress, print_figures, progress, runtime};
 
 /// What a device is to the household.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -37,9 +38,9 @@ impl From<RoleWord> for Role {
 /// Arguments of `assign`.
 #[derive(Debug, Args)]
 pub struct Assign {
-    /// Address of the device, as for `probe`.
+    /// Address of the device, as for `probe`; or mqtt://broker:1883/TOPIC of one that publishes.
     #[arg(value_name = "ADDRESS")]
-    target: Target,
+    target: Whereabouts,
     /// Configuration file to write it into; comments and everything else in it stay.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
@@ -64,6 +65,8 @@ pub struct Assign {
     /// Settle on a counter that starts again by itself.
     #[arg(long)]
     allow_resetting: bool,
+    #[command(flatten)]
+    login: super::discover::Login,
     /// Show what would change, and change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -74,26 +77,14 @@ impl Assign {
         let mut draft = Draft::open(&self.config)?;
         let role = Role::from(self.role);
         self.refuse_early(&draft, role)?;
-        let folder = draft.devices_dir();
-        let mut maps = modbus_maps(folder.as_deref())?;
-        if let Some(id) = &self.map {
-            // An id that nobody knows is said so; one that is known is the only one asked about.
-            meter_agent::device::Library::load(folder.as_deref())
-                .and_then(|library| library.find(id))
-                .map_err(meter_agent::ConfigError::from)?;
-            maps.retain(|known, _| known == id);
-        }
-        let clock = Clock::from_config(None);
-        let telling = progress(json);
-        let found = runtime()?.block_on(probe(&self.target, &maps, clock.now_ms(), &telling));
-        end_progress(json);
+        let found = self.look(&draft, json)?;
         let wanted = Wanted {
             role,
             map: self.map.as_deref(),
             no_export: self.no_export,
             integrate_power: self.integrate_power,
         };
-        let choice = choose(&found?, &wanted)?;
+        let choice = choose(&found, &wanted)?;
         let device = self.device(&draft, role, &choice);
         let remark = format!("{} ({}): {}", choice.fit.name, choice.fit.confidence, why(&choice));
         draft.assign(&device, self.replace.as_deref(), &remark)?;
@@ -103,6 +94,28 @@ impl Assign {
         }
         self.tell(&draft, &device, &choice, &changes, json);
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// What is there, by the maps that come into question.
+    fn look(&self, draft: &Draft, json: bool) -> Result<ProbeReport> {
+        let folder = draft.devices_dir();
+        let library = Library::load(folder.as_deref()).map_err(meter_agent::ConfigError::from)?;
+        let mut maps = library.all().map_err(meter_agent::ConfigError::from)?;
+        if let Some(id) = &self.map {
+            // An id that nobody knows is said so; one that is known is the only one asked about.
+            library.find(id).map_err(meter_agent::ConfigError::from)?;
+            maps.retain(|known, _| known == id);
+        }
+        let clock = Clock::from_config(None);
+        let telling = progress(json);
+        if let Whereabouts::Broker { url, .. } = &self.target {
+            self.login.broker(url)?;
+        }
+        let broker = |url: &str| self.login.named(url);
+        let looking = self.target.look(&maps, broker, clock.now_ms(), &telling);
+        let found = runtime()?.block_on(looking);
+        end_progress(json);
+        Ok(found?)
     }
 
     /// A second meter is refused before anybody is asked anything.
@@ -128,7 +141,9 @@ impl Assign {
     fn device(&self, draft: &Draft, role: Role, choice: &Choice) -> DeviceConfig {
         let name = self.name.clone().or_else(|| self.replace.clone());
         let name = name.unwrap_or_else(|| draft.free_name(role));
-        let mut device = device_at(&self.target, choice.unit, &name, role, &choice.fit.map);
+        let what = (name.as_str(), role, choice.fit.map.as_str());
+        let broker = |url: &str| self.login.named(url);
+        let mut device = self.target.device(choice.unit, what, broker, &draft.config().mqtt);
         device.no_export = self.no_export;
         device.integrate_power = self.integrate_power;
         device.allow_resetting = self.allow_resetting;

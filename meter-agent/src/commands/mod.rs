@@ -3,6 +3,7 @@
 mod assign;
 mod check;
 mod counters;
+mod discover;
 mod export;
 mod first_reading;
 mod init;
@@ -11,6 +12,7 @@ mod manual;
 mod map;
 mod probe;
 mod run;
+mod setup;
 mod sign_test;
 mod target;
 mod trace;
@@ -23,7 +25,9 @@ use clap::{CommandFactory, Subcommand};
 use meter_agent::device::LibraryError;
 use meter_agent::journal::JournalError;
 use meter_agent::onboarding::assign::AssignError;
-use meter_agent::onboarding::{NoChoice, ProbeError};
+use meter_agent::onboarding::discover::ListenError;
+use meter_agent::onboarding::setup::SetupError;
+use meter_agent::onboarding::{LookError, NoChoice, ProbeError};
 use meter_agent::{AgentError, ConfigError, DiskError, key_file};
 
 /// Had to stop while running.
@@ -49,6 +53,9 @@ pub enum Command {
     },
     /// Write a commented configuration and a new key into a folder; overwrites nothing.
     Init(init::Init),
+    /// Look what is there: devices that announce themselves, that publish at a broker, and at addresses
+    /// that you name.
+    Discover(discover::Discover),
     /// Look at an address: who answers, what it is, which device maps fit, and what it says.
     Probe(probe::Probe),
     /// Find out what is at an address and write it into a configuration as meter, solar plant or
@@ -57,6 +64,8 @@ pub enum Command {
     /// Look for mistakes in a configuration; with --live also at the devices, with --plausible at whether
     /// what they say can be true.
     Check(check::Check),
+    /// All of this in a browser: find, look, write down, sign test, check.
+    Setup(setup::SetupPage),
     /// Find out with a kettle which way meter and battery count, and mend what is reversed.
     SignTest(sign_test::SignTest),
     /// Write down every byte between agent and devices for a while, for a report of a defect.
@@ -84,9 +93,11 @@ pub fn execute<A: CommandFactory>(command: Command, json: bool) -> Result<ExitCo
     match command {
         Command::Run { config } => run::run(&config, json),
         Command::Init(init) => init.execute(json),
+        Command::Discover(discover) => discover.execute(json),
         Command::Probe(probe) => probe.execute(json),
         Command::Assign(assign) => assign.execute(json),
         Command::Check(check) => check.execute(json),
+        Command::Setup(setup) => setup.execute(json),
         Command::SignTest(test) => test.execute(json),
         Command::Trace(trace) => trace.execute(json),
         Command::Counters(counters) => counters.execute(json),
@@ -101,7 +112,10 @@ pub fn execute<A: CommandFactory>(command: Command, json: bool) -> Result<ExitCo
 /// The exit code for an error that ended a command.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     let starting = error.downcast_ref::<run::Running>().is_none();
-    if error.downcast_ref::<ProbeError>().is_some() {
+    let is_silent = error.downcast_ref::<LookError>().is_some()
+        || error.downcast_ref::<ProbeError>().is_some()
+        || error.downcast_ref::<ListenError>().is_some();
+    if is_silent {
         return SILENT_DEVICE;
     }
     if error.downcast_ref::<NoChoice>().is_some() {
@@ -115,6 +129,8 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         || error.downcast_ref::<key_file::KeyError>().is_some()
         || error.downcast_ref::<export::ExportError>().is_some()
         || error.downcast_ref::<AssignError>().is_some()
+        || error.downcast_ref::<SetupError>().is_some()
+        || error.downcast_ref::<discover::BrokerError>().is_some()
         || error.downcast_ref::<trace::TraceError>().is_some()
         || error.downcast_ref::<key::KeyCommandError>().is_some()
         || error.downcast_ref::<init::InitError>().is_some();

@@ -157,6 +157,12 @@ impl MqttConfig {
     pub fn open(url: impl Into<String>) -> Self {
         Self { url: url.into(), username: None, password_file: None, tls: None }
     }
+
+    /// Whether the URL is one of a broker.
+    #[must_use]
+    pub fn is_an_address(&self) -> bool {
+        BrokerUrl::parse(&self.url).is_some()
+    }
 }
 
 /// Why a configuration cannot be used.

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use super::choice::role_word;
 use super::config_text::{self, EditError};
 use super::target::Target;
-use crate::config::{Config, ConfigError, DeviceConfig, LineTransport, Role};
+use crate::config::{
+    Config, ConfigError, DeviceConfig, DeviceMqttConfig, LineTransport, MqttConfig, Role,
+};
 use crate::modbus::Place;
 
 /// Why nothing was written.
@@ -208,6 +210,21 @@ pub fn device_at(target: &Target, unit: u8, name: &str, role: Role, map: &str) -
         }
         Place::Serial(port) => device.serial = Some(port.clone()),
     }
+    device
+}
+
+/// A device that publishes, as it stands in a configuration whose operator's broker is `operators`.
+#[must_use]
+pub fn device_publishing(
+    broker: &MqttConfig,
+    topic: &str,
+    operators: &MqttConfig,
+    (name, role, map): (&str, Role, &str),
+) -> DeviceConfig {
+    let mut device = DeviceConfig::new(name, role, map);
+    let other = (broker != operators).then(|| broker.clone());
+    let mqtt = DeviceMqttConfig { topic: topic.to_owned(), broker: other, max_age_s: 300 };
+    device.mqtt = Some(mqtt);
     device
 }
 

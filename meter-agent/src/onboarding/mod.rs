@@ -18,8 +18,11 @@ mod sign_test;
 mod target;
 mod trace;
 mod watching;
+mod whereabouts;
 
 pub mod assign;
+pub mod discover;
+pub mod setup;
 
 pub use choice::{Choice, NoChoice, Wanted, choose};
 pub use config_text::{EditError, changes};
@@ -33,3 +36,4 @@ pub use sign_test::{
 pub use target::{Target, TargetError};
 pub use trace::{DeviceTrace, trace, trace_text};
 pub use watching::{Track, Watching};
+pub use whereabouts::{LookError, Whereabouts};

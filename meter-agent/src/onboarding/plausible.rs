@@ -15,6 +15,8 @@ use crate::device::{DeviceMap, Identity, Observed, Quantity};
 
 /// Below this a house or a plant does nothing, mW.
 const NOTHING_MW: i64 = 60_000;
+/// What a counter may be behind its power, mWh.
+const LAZY_MWH: i128 = 4_000;
 /// A device's clock may be off by so much, milliseconds, before it is odd, and wrong.
 const CLOCK_MS: (u64, u64) = (5_000, 60_000);
 
@@ -177,7 +179,8 @@ fn energy_and_power(device: &DeviceConfig, track: &Track, add: &mut impl FnMut(V
         let grown = i128::from(last.1.saturating_sub(first.1));
         let figure = track.samples.last().and_then(|sample| sample.figure(quantity));
         let step = i128::from(figure.and_then(|own| own.resolution).unwrap_or(1_000).max(1_000));
-        let slack = 2 * step + expected / 5;
+        // Many counters are brought up to date less often than the power.
+        let slack = (2 * step).max(LAZY_MWH) + expected / 5;
         let wh = |mwh: i128| format!("{}.{:03} Wh", mwh / 1_000, (mwh % 1_000).abs());
         if (grown - expected).abs() > slack {
             add(
@@ -189,13 +192,13 @@ fn energy_and_power(device: &DeviceConfig, track: &Track, add: &mut impl FnMut(V
                     wh(expected)
                 ),
             );
-        } else if expected >= 3 * step {
+        } else if expected >= 2 * LAZY_MWH.max(step) {
             add(Verdict::Fine, format!("{quantity} grew by {} as its power says", wh(grown)));
         } else if expected > 0 {
             add(
                 Verdict::Open,
                 format!(
-                    "{quantity}: too little flowed ({}) to compare with power; watch longer (--seconds)",
+                    "{quantity}: too little flowed ({}) to compare with power; watch longer",
                     wh(expected)
                 ),
             );

@@ -136,7 +136,13 @@ fn without_addresses(text: &str) -> String {
             word.push(c);
             continue;
         }
-        clean.push_str(if is_address(&word) { "ADDRESS" } else { &word });
+        let bare = word.trim_end_matches(['.', ':']);
+        if is_address(bare) {
+            clean.push_str("ADDRESS");
+            clean.push_str(&word[bare.len()..]);
+        } else {
+            clean.push_str(&word);
+        }
         word.clear();
         clean.push(c);
     }
@@ -145,7 +151,6 @@ fn without_addresses(text: &str) -> String {
 }
 
 fn is_address(word: &str) -> bool {
-    let word = word.trim_end_matches(['.', ':']);
     let is_v4 =
         word.split('.').count() == 4 && word.split('.').all(|part| part.parse::<u8>().is_ok());
     let bare: String = word.chars().filter(|&c| c != ':').collect();
