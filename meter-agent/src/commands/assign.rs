@@ -23,6 +23,8 @@ pub enum RoleWord {
     Pv,
     /// A battery.
     Battery,
+    /// A charging point for a car.
+    Charger,
 }
 
 impl From<RoleWord> for Role {
@@ -31,6 +33,7 @@ impl From<RoleWord> for Role {
             RoleWord::Meter => Self::Meter,
             RoleWord::Pv => Self::Pv,
             RoleWord::Battery => Self::Battery,
+            RoleWord::Charger => Self::Charger,
         }
     }
 }

@@ -165,7 +165,10 @@ fn names(map: &DeviceMap, identity: &Identity, evidence: &mut Evidence) {
     }
     evidence.named = true;
     evidence.for_it(30, "it has the SunSpec models".to_owned());
-    let (Some(maker), Some(found)) = (maker(map), identity.get(Trait::Manufacturer)) else {
+    let Some(maker) = maker(map) else { return };
+    let Some(found) = identity.get(Trait::Manufacturer) else {
+        // It may be of this maker; the standard's own map is the safer guess.
+        evidence.score -= 20;
         return;
     };
     if found.to_lowercase().contains(&maker) {

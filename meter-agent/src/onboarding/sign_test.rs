@@ -149,7 +149,11 @@ pub fn judge_signs(
             let sign = match (device.role, was_mw, is_mw) {
                 (_, None, _) | (_, _, None) => {
                     let failure = is.and_then(|track| track.failure.clone());
-                    let why = failure.unwrap_or_else(|| "it told no power".to_owned());
+                    let said = is.is_some_and(|track| !track.samples.is_empty());
+                    let why = failure.unwrap_or_else(|| {
+                        let what = if said { "it told no power" } else { "it did not answer" };
+                        format!("{what} while it was measured")
+                    });
                     Sign::Unknown { why }
                 }
                 (Role::Pv, Some(_), Some(is)) => plant_sign(is, map),
@@ -429,13 +433,19 @@ pub async fn sign_test(
             now.saturating_sub(was.mean_mw).saturating_abs() > threshold_mw
         })
     };
+    let mut moved = false;
     watching
         .watch(PATIENCE, |tracks| {
-            tracks.iter().zip(&before).any(|(track, was)| has_moved(track, was))
+            moved = tracks.iter().zip(&before).any(|(track, was)| has_moved(track, was));
+            moved
         })
         .await;
-    progress.tell("Something moved: leave it on, measuring again");
-    watching.watch(SETTLING, |_| false).await;
+    if moved {
+        progress.tell("Something moved: leave it on, measuring again");
+        watching.watch(SETTLING, |_| false).await;
+    } else {
+        progress.tell("Nothing moved for two minutes: measuring once more all the same");
+    }
     let after = watching.watch(span, |_| false).await;
     progress.tell("Done: you can switch it off");
     Ok(judge_signs(config, &maps, &before, &after, appliance_w))
