@@ -180,6 +180,9 @@ pub struct Facts<'a> {
     pub model: &'a [u16],
     /// What 100 % are, mW, where percentages are written.
     pub full_mw: Option<i64>,
+    /// The owner's limit: a device that is given back keeps to it where its own would be higher;
+    /// canonical unit.
+    pub most: Option<i64>,
 }
 
 /// Why a setpoint cannot be written.
@@ -255,7 +258,10 @@ impl Control {
         let value = match (put.value, put.from) {
             // A fixed number is what the register holds, unless it is a percentage with a scale factor.
             (Some(value), _) if put.scale_at.is_some() => tenfold(value.into(), 1, -scale10),
-            (Some(value), _) => i128::from(value),
+            (Some(value), _) => {
+                let limit = facts.most.and_then(|most| self.limit_at(put.at, most));
+                limit.map_or(value.into(), |limit| limit.min(value.into()))
+            }
             (None, Some(PutFrom::Watchdog)) => i128::from(watchdog_s),
             (None, Some(PutFrom::WatchdogMs)) => i128::from(watchdog_s) * 1_000,
             (None, _) if put.kind == NumberType::Float32 => {
@@ -275,6 +281,15 @@ impl Control {
         };
         let raw = i64::try_from(value).unwrap_or(i64::MAX);
         fit(put, raw).map(|words| ordered(words, self.order))
+    }
+}
+
+impl Control {
+    /// What the owner's limit is in a register that takes the setpoint.
+    fn limit_at(&self, at: u16, most: i64) -> Option<i128> {
+        let takes = |put: &&Put| put.at == at && put.from == Some(PutFrom::Setpoint);
+        let put = self.setpoint.iter().find(takes).filter(|put| put.scale_at.is_none())?;
+        Some(tenfold(most.into(), 1, -put.scale10 - put.unit.map_or(0, Unit::exponent)))
     }
 }
 
@@ -510,7 +525,7 @@ mod tests {
     fn a_percentage_needs_to_know_of_what_and_in_which_steps() {
         let own = Put { scale_at: Some(3), ..put(NumberType::Int16, Unit::Percent, 0) };
         let model = [124, 24, 0, 0xfffe, 0x8000];
-        let facts = Facts { model: &model, full_mw: Some(3_000_000) };
+        let facts = Facts { model: &model, full_mw: Some(3_000_000), most: None };
         let frames = |put: &Put, facts| control(put.clone()).frames(Some(-1_000_000), 0, facts);
         let words = frames(&own, facts).expect("fits")[0].words.clone();
         assert_eq!(words, [(-3_333_i16).cast_unsigned()]);
@@ -518,5 +533,27 @@ mod tests {
         let unscaled = Put { scale_at: Some(4), ..own };
         let none = ControlFault::NoScale { at: 4, word: 0x8000 };
         assert_eq!(frames(&unscaled, facts), Err(none));
+    }
+
+    #[test]
+    fn what_is_given_back_keeps_to_its_owners_limit() {
+        let fixed =
+            |put: &Put, value| Put { from: None, unit: None, value: Some(value), ..put.clone() };
+        for (kind, unit, scale10, own, most, expected) in [
+            (NumberType::Uint16, Unit::MilliA, 0, 32_000, Some(16_000), vec![16_000]),
+            (NumberType::Uint16, Unit::A, -1, 160, Some(10_000), vec![100]),
+            (NumberType::Float32, Unit::A, 0, 32, Some(16_000), vec![0x4180, 0]),
+            (NumberType::Uint16, Unit::MilliA, 0, 16_000, Some(32_000), vec![16_000]),
+            (NumberType::Uint16, Unit::MilliA, 0, 32_000, None, vec![32_000]),
+        ] {
+            let put = put(kind, unit, scale10);
+            // Another register beside it has nothing to do with the limit.
+            let other = Put { at: 20, kind: NumberType::Uint16, ..fixed(&put, 99) };
+            let release = vec![fixed(&put, own), other];
+            let control = Control { kind: ControlKind::CurrentLimit, release, ..control(put) };
+            let frames = control.frames(None, 0, Facts { most, ..Facts::default() });
+            let expected = [(10, expected), (20, vec![99])].map(|(at, words)| Frame { at, words });
+            assert_eq!(frames, Ok(expected.to_vec()), "{own} under {most:?}");
+        }
     }
 }

@@ -52,7 +52,8 @@ impl WriteCase {
             Some(model) => model.content(model.id.ok_or("a model without id")?)?,
             None => Vec::new(),
         };
-        let facts = Facts { model: &model, full_mw: self.full_w.map(|watts| watts * 1_000) };
+        let full_mw = self.full_w.map(|watts| watts * 1_000);
+        let facts = Facts { model: &model, full_mw, most: None };
         let frames = control.frames(self.setpoint, self.watchdog_s, facts);
         let frames = frames.map_err(|fault| fault.to_string())?;
         let text = |Frame { at, words }: &Frame| {

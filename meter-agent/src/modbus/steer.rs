@@ -7,7 +7,7 @@ use super::turns::Rank;
 use super::unit::Unit;
 use super::write::Write;
 use crate::control::{Enabled, Setpoint};
-use crate::device::{Control, ControlFault, Facts, Frame, Full, Model};
+use crate::device::{Control, ControlFault, ControlKind, Facts, Frame, Full, Model};
 
 /// Most registers of a model that are looked at.
 const MOST_LOOKED_AT: u16 = 125;
@@ -65,7 +65,8 @@ impl Unit {
             None => Vec::new(),
         };
         let full_mw = self.full_mw(line, &control).await?;
-        let facts = Facts { model: &words, full_mw };
+        let most = (leave.kind() == ControlKind::CurrentLimit).then(|| leave.most());
+        let facts = Facts { model: &words, full_mw, most };
         let setpoint = setpoint.map(Setpoint::value);
         let frames = control.frames(setpoint, leave.watchdog_s().unwrap_or(0), facts)?;
         let mut steered = Steered::Taken;
