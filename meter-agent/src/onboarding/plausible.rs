@@ -148,8 +148,10 @@ fn counters(track: &Track, add: &mut impl FnMut(Verdict, String)) {
             None => {}
         }
     }
-    if steady > 0 {
-        add(Verdict::Fine, format!("{steady} counters, none of which ran backwards"));
+    match steady {
+        0 => {}
+        1 => add(Verdict::Fine, "one counter, which did not run backwards".to_owned()),
+        _ => add(Verdict::Fine, format!("{steady} counters, none of which ran backwards")),
     }
 }
 
