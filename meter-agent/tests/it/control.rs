@@ -32,7 +32,7 @@ fn steered(map: &DeviceMap, watchdog_s: Option<u32>) -> DeviceConfig {
         max_discharge_w: Some(4_000),
         max_export_w: Some(0),
         rated_w: Some(10_000),
-        max_current_a: Some(16),
+        max_current_a: Some(32),
         watchdog_s,
         ..ControlConfig::default()
     };
@@ -100,6 +100,26 @@ async fn every_setpoint_of_the_golden_vectors_goes_over_the_wire_as_it_is_writte
         }
     }
     assert!(seen >= 12, "{seen}");
+}
+
+#[tokio::test]
+async fn a_charging_point_that_is_given_back_keeps_to_its_owners_current() {
+    for (id, at, expected) in [
+        ("keba", 5_004, vec![10_000]),
+        ("heidelberg-ec", 261, vec![100]),
+        ("alfen", 1_210, vec![0x4120, 0]),
+    ] {
+        let map = map(id);
+        let mut config = steered(&map, None);
+        config.control.as_mut().expect("there").max_current_a = Some(10);
+        let leave = Enabled::of(&config, &map).expect("allowed").expect("enabled");
+        let device = Device::start().await;
+        let mut unit = Unit::new(UNIT, map, Some(500));
+        assert_eq!(unit.steer(&line(&device), &leave, None).await, Ok(Steered::Taken), "{id}");
+        let writes = device.writes();
+        let found = writes.iter().find(|(_, _, address, _)| *address == at);
+        assert_eq!(found.map(|(.., words)| words.clone()), Some(expected), "{id}: {writes:?}");
+    }
 }
 
 #[tokio::test]
