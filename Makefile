@@ -18,8 +18,9 @@ test: web/dist/index.html contracts/node_modules/.done $(JUDGES)/node_modules/.d
 	cargo clippy --workspace --all-targets -- -D warnings
 	$(TEST_ENV) cargo test --workspace
 	cd web && npm run --silent check && npm run --silent test
-	cargo build --quiet -p sim-grid && node web/tests/against-demo.mjs target/debug/sim-grid
-	cargo build --quiet -p meter-agent && node web/tests/against-setup.mjs target/debug
+	cargo build --quiet -p sim-grid -p meter-agent
+	node web/tests/against-demo.mjs target/debug/sim-grid
+	node web/tests/against-setup.mjs target/debug
 
 # Started as built: `cargo run` would wait once more for whoever else builds.
 BUILD_RELEASE = cargo build --release -p meter-agent -p controller -p sim-grid
